@@ -1,0 +1,46 @@
+"""`accelerate launch -m localpsych_recipes RECIPE`: loads the recipe, checks what can be checked, runs it. Nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from localpsych_recipes import cli, environment, machine, pipeline, preflight, recipe_file, rundir, summary
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 done, 2 a mistake that the user can mend, 130 interrupted."""
+    return cli.guarded(run, parser().parse_args(argv))
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="localpsych_recipes", description=__doc__)
+    p.add_argument("recipe", type=Path, help="a YAML recipe")
+    cli.add_set(p)
+    p.add_argument("--run-dir", type=Path, help="where everything lies (default: runs/NAME)")
+    p.add_argument("--from", dest="first", metavar="STAGE", help="start here; what comes before must be done")
+    p.add_argument("--until", dest="last", metavar="STAGE", help="stop after this stage")
+    p.add_argument("--only", metavar="STAGE", help="this stage alone")
+    p.add_argument("--force", action="store_true", help="do the chosen stages again although they are done")
+    p.add_argument("--no-push", dest="push", action="store_false", help="leave the release folders ready, push nothing")
+    return p
+
+
+def run(args: argparse.Namespace) -> int:
+    environment.settle()
+    recipe = recipe_file.load(args.recipe, args.set)
+    run = pipeline.Run(recipe, rundir.RunDir(args.run_dir or Path("runs") / recipe.name), say=cli.say)
+    choice = pipeline.Choice(args.first, args.last, args.only, args.force, args.push)
+    if run.ranks.main:
+        preflight.check(run, choice)
+        rundir.write_text(run.dir.recipe, recipe_file.dump(recipe))
+    machine.barrier(run.ranks)
+    reports = pipeline.execute(run, choice)
+    if run.ranks.main:
+        cli.say(summary.table(run, reports))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

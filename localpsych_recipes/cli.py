@@ -1,0 +1,112 @@
+"""`localpsych VERB`: everything but running a recipe. One short function a verb, each calls one function."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from localpsych_recipes import environment, recipe_file
+from localpsych_recipes.errors import UserError
+
+
+def check(args: argparse.Namespace) -> int:
+    """Reads recipes without running them; with --resolved prints every key, defaults included."""
+    failed = 0
+    for path in args.recipes:
+        try:
+            recipe = recipe_file.load(path, args.set)
+            say(recipe_file.dump(recipe).rstrip() if args.resolved else f"{path}: holds ({recipe.name})")
+        except UserError as error:
+            failed = error.exit_code
+            complain(error)
+    return failed
+
+
+def plan(args: argparse.Namespace) -> int:
+    """Says what a recipe would train and make, from configurations alone."""
+    from localpsych_recipes import plan
+
+    say(plan.render(plan.plan(recipe_file.load(args.recipe, args.set))))
+    return 0
+
+
+def hub(args: argparse.Namespace) -> int:
+    """Serves an embedded Hub from a folder until Ctrl-C."""
+    from localpsych_recipes import local_hub
+
+    return local_hub.main_loop(args.root, args.host, args.port) or 0
+
+
+def card(args: argparse.Namespace) -> int:
+    """Renders the cards of a run directory again."""
+    from localpsych_recipes.pipeline import Run
+    from localpsych_recipes.rundir import RunDir
+    from localpsych_recipes.stages import card
+
+    place = RunDir(args.run)
+    results = card.run(Run(recipe_file.load(place.recipe), place, say=say))
+    say("\n".join(f"{place.release(kind).relative_to(place.root)}/README.md" for kind in results["cards"]))
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    environment.settle()
+    return guarded(args.verb, args)
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="localpsych", description=__doc__)
+    verbs = p.add_subparsers(required=True, metavar="VERB")
+
+    def verb(function: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
+        sub.set_defaults(verb=function)
+        return sub
+
+    sub = verb(check)
+    sub.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE")
+    sub.add_argument("--resolved", action="store_true", help="print the whole recipe, defaults included")
+    add_set(sub)
+    sub = verb(plan)
+    sub.add_argument("recipe", type=Path)
+    add_set(sub)
+    sub = verb(hub)
+    sub.add_argument("root", type=Path, help="folder behind the Hub; made if it is not there")
+    sub.add_argument("--host", default="127.0.0.1")
+    sub.add_argument("--port", type=int, default=8090)
+    sub = verb(card)
+    sub.add_argument("run", type=Path, help="a run directory, such as runs/demo")
+    return p
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, as in --set sft.learning_rate=1e-4"
+    )
+
+
+def guarded(function: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """Runs a command; a user's mistake ends as one message and exit code 2."""
+    try:
+        return function(args)
+    except UserError as error:
+        complain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        complain("interrupted; the same command goes on from here")
+        return 130
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def complain(error: object) -> None:
+    print(f"localpsych: {error}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

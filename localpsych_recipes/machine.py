@@ -1,0 +1,101 @@
+"""What this machine and this launch are: ranks, memory, versions, hardware. Imports torch only where it is loaded anyway."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that `accelerate launch` started."""
+
+    rank: int = 0
+    local_rank: int = 0
+    world: int = 1
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+
+def ranks() -> Ranks:
+    """Read from the launcher's environment; a process started without one is alone."""
+    env = os.environ
+    return Ranks(int(env.get("RANK", 0)), int(env.get("LOCAL_RANK", 0)), int(env.get("WORLD_SIZE", 1)))
+
+
+def barrier(ranks: Ranks) -> None:
+    """All ranks meet. Only for moments that all reach within seconds."""
+    if ranks.world > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
+
+
+def leave_process_group() -> None:
+    """Ends the process group after the last training stage, so that no rank waits for another at exit."""
+    torch = sys.modules.get("torch")
+    if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def reset_peak_memory() -> None:
+    """Starts a new peak for `peak_memory`; Linux only, elsewhere the peak is the process's."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory() -> dict[str, int | None]:
+    """Peak resident and device memory of this process since the reset, in bytes."""
+    torch = sys.modules.get("torch")
+    device = torch.cuda.max_memory_allocated() if torch and torch.cuda.is_available() else None
+    return {"peak_memory_bytes": _peak_resident(), "device_peak_memory_bytes": device}
+
+
+def _peak_resident() -> int:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Installed versions of distributions; "none" for one that is not installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "none"
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Names of the processor and the GPUs, for reports and cards; no host name."""
+    torch = sys.modules.get("torch")
+    gpus = []
+    if torch and torch.cuda.is_available():
+        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"cpu": _processor(), "cores": os.cpu_count(), "gpus": gpus}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()

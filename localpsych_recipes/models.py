@@ -1,0 +1,133 @@
+"""The only loader of tokenizers, base models and adapters, and of their quantisation."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localpsych_recipes import attention
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.recipe import Base, Lora, is_local
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def base_folder(base: Base, pins: dict[str, Any]) -> Path:
+    """The base on this machine: the local folder, or the Hub snapshot at the pinned commit."""
+    if is_local(base.model):
+        return Path(base.model).expanduser()
+    from localpsych_recipes import hub
+
+    return hub.snapshot(base.model, pins["base"]["commit"])
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The base's tokenizer, as it is on disk. UserError if it has no chat template."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"{folder.name}: a tokenizer without a chat template",
+            "an instruction-tuned base whose tokenizer has one",
+            "take the -it or -Instruct variant of the base",
+        )
+    return tokenizer
+
+
+def load_base(base: Base, folder: Path) -> PreTrainedModel:
+    """The frozen base as it is trained on: whole (towers included), quantised as the recipe says, safetensors only."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=base.trust_remote_code)
+    implementation, _ = attention.choose(config, base.attn_implementation, **attention.here())
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=getattr(torch, base.dtype),
+        quantization_config=_quantization(base),
+        # a dict asks for it in the language model alone: Gemma 4's audio tower refuses SDPA, and no text runs through it
+        attn_implementation={"text_config": implementation} if hasattr(config, "text_config") else implementation,
+        device_map=_device_map(),
+        use_safetensors=True,
+        trust_remote_code=base.trust_remote_code,
+    )
+    model.config.use_cache = False
+    # Some families (Gemma 4) say False here; Trainer would then average micro-batches, and a short answer's tokens
+    # would weigh more than a long one's. TRL's loss divides by the accumulated batch's token count when told so.
+    model.accepts_loss_kwargs = True
+    _keep_gradients_on_cpu(model)
+    return model
+
+
+def new_adapter(model: PreTrainedModel, lora: Lora) -> PeftModel:
+    """A fresh LoRA adapter on the modules that the recipe's targets resolve to."""
+    from peft import get_peft_model
+
+    from localpsych_recipes import lora as targets
+
+    config = targets.config(lora, targets.resolve(model, lora.target_modules))
+    return get_peft_model(model, config)
+
+
+def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
+    """A trained adapter on its base, trainable and called "default", as DPO expects it."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, folder, is_trainable=True)
+
+
+def _keep_gradients_on_cpu(model: PreTrainedModel) -> None:
+    # On CPUs with AVX512-BF16 the first evaluation packs NF4 weights for inference, and bitsandbytes 0.50 leaves them
+    # packed when training goes on: its packed product has no backward, so that the gradient through it is lost.
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _quantization(base: Base) -> Any:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if base.quantization == "nf4":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=base.double_quant,
+            bnb_4bit_compute_dtype=getattr(torch, base.dtype),
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if base.quantization == "int8" else None
+
+
+def _device_map() -> dict[str, Any] | None:
+    """Each rank's model on its own GPU; quantised weights cannot be moved there later."""
+    import torch
+
+    from localpsych_recipes import machine
+
+    return {"": machine.ranks().local_rank} if torch.cuda.is_available() else None
+
+
+# what makes text into tokens, copied byte for byte: a tokenizer saved anew may say another eos or lose its template
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+
+
+def copy_tokenizer(base: Path, folder: Path) -> None:
+    """Copies the base's tokenizer files into an adapter's folder, unchanged."""
+    for name in TOKENIZER_FILES:
+        if (base / name).exists():
+            shutil.copyfile(base / name, folder / name)

@@ -1,0 +1,196 @@
+"""Which stages there are, in order, which run, on which ranks, and what is skipped because it is done."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from localpsych_recipes import machine, rundir
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.recipe import Recipe, is_local
+from localpsych_recipes.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table: localpsych_recipes/stages/NAME.py holds `run(run: Run) -> results`."""
+
+    name: str
+    after: tuple[str, ...]  # stages whose results it reads, where the recipe has them
+    reads: tuple[str, ...]  # keys of the recipe that change its result
+    ranks: Literal["main", "all"] = "main"
+    packages: tuple[str, ...] = ()  # whose version changes its result
+
+
+STAGES = (
+    Stage("prepare", (), ("base", "data"), packages=("datasets",)),
+    Stage("sft", ("prepare",), ("seed", "lora", "sft"), "all", ("torch", "transformers", "trl", "peft", "bitsandbytes")),
+    Stage("dpo", ("prepare", "sft"), ("seed", "lora", "dpo"), "all", ("torch", "transformers", "trl", "peft", "bitsandbytes")),
+    Stage("merge", ("prepare", "sft", "dpo"), ("merge",), packages=("torch", "safetensors")),
+    Stage("gguf", ("merge",), ("name", "gguf"), packages=("gguf",)),
+    Stage("card", ("prepare", "sft", "dpo", "merge", "gguf"), ("name", "version", "description", "license", "card", "push")),
+    Stage("push", ("card",), ("name", "version", "push")),
+)
+NAMES = tuple(stage.name for stage in STAGES)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the command line asked for: of which stages, and whether done ones are done again."""
+
+    first: str | None = None
+    last: str | None = None
+    only: str | None = None
+    force: bool = False
+    push: bool = True
+
+    def stages(self, recipe: Recipe) -> list[Stage]:
+        """The recipe's stages from `first` to `last`; UserError for a stage that it does not have."""
+        have = [s for s in STAGES if s.name == "prepare" or s.name in recipe.stage_sections()]
+        names = [s.name for s in have]
+        for given in filter(None, (self.first, self.last, self.only)):
+            if given not in names:
+                raise UserError(f"stage {given!r}", f"one of this recipe's stages: {', '.join(names)}", "name one of them")
+        start = names.index(self.only or self.first or names[0])
+        end = names.index(self.only or self.last or names[-1])
+        return [s for s in have[start : end + 1] if self.push or s.name != "push"]
+
+
+@dataclass
+class Run:
+    """What a stage is given."""
+
+    recipe: Recipe
+    dir: RunDir
+    say: Callable[[str], None]
+    ranks: machine.Ranks = field(default_factory=machine.ranks)
+    fingerprint: str = ""  # of the stage that runs now
+
+    @property
+    def pins(self) -> dict[str, Any]:
+        """Commits and licences of the base and the dataset, fixed by the prepare stage."""
+        return rundir.read_json(self.dir.pins) or {}
+
+    def report(self, stage: str) -> dict[str, Any] | None:
+        return self.dir.report(stage)
+
+
+def execute(run: Run, choice: Choice) -> list[dict[str, Any]]:
+    """Runs what is chosen and not yet done; gives the reports in order. Every rank calls it.
+
+    Training stages run on every rank. Everything else runs on the main process, for which the ranks that are needed
+    again wait by polling: a collective would time out during a long merge. Ranks that are not needed any more leave.
+    """
+    stages = choice.stages(run.recipe)
+    _refuse_gaps(run, stages)
+    if choice.force:
+        _forget(run, stages)
+    last_of_all = max((i for i, s in enumerate(stages) if s.ranks == "all"), default=-1)
+    reports = []
+    for index, stage in enumerate(stages):
+        if not run.ranks.main and index > last_of_all:
+            break
+        run.fingerprint = fingerprint(run, stage)
+        if _done(run, stage):
+            _say(run, f"[{index + 1}/{len(stages)}] {stage.name}: done before")
+        elif stage.ranks == "main" and not run.ranks.main:
+            _wait_for(run, stage)
+        else:
+            _say(run, f"[{index + 1}/{len(stages)}] {stage.name}")
+            _perform(run, stage)
+        if index == last_of_all:
+            machine.leave_process_group()
+        reports.append(run.report(stage.name))
+    return [r for r in reports if r]
+
+
+def fingerprint(run: Run, stage: Stage) -> str:
+    """Covers the stage's part of the recipe, its inputs' fingerprints, the pinned commits and the versions that matter.
+
+    Computed from the recipe alone, never from what earlier runs left, so that a changed key shows in every later stage.
+    """
+    recipe = run.recipe.model_dump(mode="json")
+    if stage.name == "prepare":
+        world = [rundir.source_identity(p) for p in _local_sources(run.recipe)]
+    else:
+        world = [(pin or {}).get("commit") for pin in run.pins.values()]
+    inputs = [fingerprint(run, s) for s in STAGES if s.name in _inputs(run.recipe, stage)]
+    return rundir.fingerprint(
+        stage.name, {k: recipe[k] for k in stage.reads}, inputs, world, machine.versions(stage.packages)
+    )
+
+
+def finished(run: Run, name: str) -> bool:
+    """Whether a stage is done exactly as this recipe would do it."""
+    stage = next(s for s in STAGES if s.name == name)
+    return _done(run, stage, fingerprint(run, stage))
+
+
+def _inputs(recipe: Recipe, stage: Stage) -> list[str]:
+    have = ("prepare", *recipe.stage_sections())
+    return [name for name in stage.after if name in have]
+
+
+def _local_sources(recipe: Recipe) -> list[Path]:
+    return [Path(s).expanduser() for s in (recipe.base.model, recipe.data.source) if is_local(s)]
+
+
+def _done(run: Run, stage: Stage, expected: str | None = None) -> bool:
+    report = run.report(stage.name)
+    return bool(report) and report["fingerprint"] == (expected or run.fingerprint)
+
+
+def _refuse_gaps(run: Run, stages: list[Stage]) -> None:
+    """A stage that starts in the middle needs what comes before it, as this recipe would make it."""
+    chosen = {s.name for s in stages}
+    for stage in (s for s in STAGES for first in stages if s.name in _inputs(run.recipe, first) and s.name not in chosen):
+        if not _done(run, stage, fingerprint(run, stage)):
+            raise UserError(
+                f"{stage.name} has not been run with this recipe in {run.dir.root.name}",
+                f"its results, which {stages[0].name} starts from",
+                f"run the recipe with --from {stage.name}, or from the beginning",
+            )
+
+
+def _forget(run: Run, stages: list[Stage]) -> None:
+    if run.ranks.main:
+        for stage in stages:
+            run.dir.report_file(stage.name).unlink(missing_ok=True)
+            run.dir.forget_checkpoints(stage.name)
+    machine.barrier(run.ranks)  # no rank may look at a marker before it is gone
+
+
+def _wait_for(run: Run, stage: Stage) -> None:
+    while not _done(run, stage):
+        time.sleep(0.5)
+
+
+def _perform(run: Run, stage: Stage) -> None:
+    started = time.monotonic()
+    machine.reset_peak_memory()
+    results = importlib.import_module(f"localpsych_recipes.stages.{stage.name}").run(run)
+    report = {
+        "stage": stage.name,
+        "fingerprint": run.fingerprint,
+        "seconds": round(time.monotonic() - started, 2),
+        **machine.peak_memory(),
+        "processes": run.ranks.world,
+        "hardware": machine.hardware(),
+        "versions": machine.versions(stage.packages),
+        "inputs": _inputs(run.recipe, stage),
+        "results": results,
+    }
+    if run.ranks.main:
+        rundir.write_json(run.dir.report_file(stage.name), report)
+        _say(run, f"      {stage.name}: {report['seconds']:.1f} s")
+    elif stage.ranks == "all":
+        _wait_for(run, stage)
+
+
+def _say(run: Run, text: str) -> None:
+    if run.ranks.main:
+        run.say(text)

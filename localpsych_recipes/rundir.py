@@ -1,0 +1,147 @@
+"""Where every artefact of a run lies, how it is put there whole, and what was done: markers, fingerprints, reports.
+
+    RUN/recipe.yaml              the resolved recipe, as it was started
+    RUN/pins.json                commits and licences of the base and the dataset, fixed at the first run
+    RUN/data/{sft,pairs}_{train,test}.jsonl   rows; they stay on this machine
+    RUN/{sft,dpo}/adapter        what a training stage hands on;  RUN/{sft,dpo}/checkpoints-*  what it resumes from
+    RUN/gguf/                    the 16-bit GGUF that the quants are made from
+    RUN/release/{adapter,merged,gguf}   what is pushed
+    RUN/reports/STAGE.json       a stage's done-marker and report in one, written last
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+RELEASES = ("adapter", "merged", "gguf")
+
+
+class RunDir:
+    """Names of the places in one run directory. Making the object creates nothing."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).absolute()
+
+    @property
+    def recipe(self) -> Path:
+        return self.root / "recipe.yaml"
+
+    @property
+    def pins(self) -> Path:
+        return self.root / "pins.json"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    def adapter(self, stage: str) -> Path:
+        """The adapter that a training stage ("sft", "dpo") hands on."""
+        return self.root / stage / "adapter"
+
+    def checkpoints(self, stage: str, fingerprint: str) -> Path:
+        """Where a training stage resumes from. Named after its fingerprint: another recipe's are never picked up."""
+        return self.root / stage / f"checkpoints-{fingerprint[:12]}"
+
+    def forget_checkpoints(self, stage: str, but: str | None = None) -> None:
+        """Removes a stage's checkpoints, except those of the fingerprint `but`."""
+        keep = self.checkpoints(stage, but) if but else None
+        for folder in (self.root / stage).glob("checkpoints-*"):
+            if folder != keep:
+                shutil.rmtree(folder)
+
+    def logs(self, stage: str) -> Path:
+        return self.root / "logs" / stage
+
+    def release(self, kind: str) -> Path:
+        """The folder of one repository: "adapter", "merged" or "gguf"."""
+        assert kind in RELEASES
+        return self.root / "release" / kind
+
+    @property
+    def sixteen_bit_gguf(self) -> Path:
+        return self.root / "gguf" / "16bit.gguf"
+
+    @property
+    def adapter_gguf(self) -> Path:
+        """The adapter as a LoRA GGUF, on its way into release/adapter."""
+        return self.root / "gguf" / "adapter.gguf"
+
+    def report_file(self, stage: str) -> Path:
+        return self.root / "reports" / f"{stage}.json"
+
+    def report(self, stage: str) -> dict[str, Any] | None:
+        """What a finished stage reported; None where it has not finished."""
+        return read_json(self.report_file(stage))
+
+
+def fingerprint(*parts: Any) -> str:
+    """Hex SHA-256 of JSON-able parts, the same for equal content in any key order."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_identity(path: Path) -> Any:
+    """What identifies a local file or folder: content for files up to 64 MB, else size and time of change."""
+    if path.is_dir():
+        return {p.relative_to(path).as_posix(): source_identity(p) for p in sorted(path.rglob("*")) if p.is_file()}
+    status = path.stat()
+    if status.st_size <= 64_000_000:
+        return file_sha256(path)
+    return [status.st_size, status.st_mtime_ns]
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Whole or not at all: written beside, flushed to the disk, renamed."""
+    write_text(path, json.dumps(values, indent=2, sort_keys=False, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all, like write_json."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Gives an empty folder beside `folder` to fill; on success it takes the place of `folder`, on failure it goes."""
+    beside = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        _sync(beside)
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.replace(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    # a rename that reaches the disk before the data would leave whole-looking, empty files after a power cut
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

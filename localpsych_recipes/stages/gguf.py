@@ -1,0 +1,91 @@
+"""llama.cpp's files: one conversion of the merged model in its own dtype, then each quant, and the adapter as LoRA."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from localpsych_recipes import llama_cpp, models, rundir
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.pipeline import Run
+
+OUTTYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}  # config.json's dtype -> the converter's
+
+
+def run(run: Run) -> dict[str, Any]:
+    """Results: files with quant, bytes, sha256 and tensor types. UserError if llama-quantize fell back to other types."""
+    tools = llama_cpp.tools(run.say)
+    merged, knobs = run.dir.release("merged"), run.recipe.gguf
+    outtype = OUTTYPES[dtype(merged)]
+    source = run.dir.sixteen_bit_gguf
+    source.parent.mkdir(parents=True, exist_ok=True)
+    tools.convert(merged, source, outtype=outtype, name=run.recipe.name, metadata=metadata(run))
+    run.say(f"      converted in {outtype}")
+    with rundir.replacing(run.dir.release("gguf")) as folder:
+        files = [quantize(run, tools, source, folder, quant) for quant in knobs.quants]
+        if knobs.sixteen_bit:
+            files.append(keep_sixteen_bit(run, source, folder, outtype))
+    if knobs.adapter:
+        files.append(convert_adapter(run, tools))
+    return {"files": files, "llama_cpp": tools.version}
+
+
+def file_name(run: Run, quant: str) -> str:
+    """`ollama run hf.co/USER/REPO:QUANT` and llama.cpp find a file by the quant at the end of its name."""
+    return f"{run.recipe.name}-{quant}.gguf"
+
+
+def dtype(folder: Path) -> str:
+    """The dtype that a model's configuration names, its text part's where it has several."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    candidates = (config, config.get("text_config", {}))
+    return next((c[k] for c in candidates for k in ("dtype", "torch_dtype") if c.get(k)), "bfloat16")
+
+
+def metadata(run: Run) -> dict[str, Any]:
+    """Name, licence and base model, as GGUF's general.* keys."""
+    pins = run.pins["base"]
+    license = run.recipe.license or pins.get("license")
+    values: dict[str, Any] = {"general.name": run.recipe.name, "general.version": run.recipe.version}
+    if license:
+        values["general.license"] = license
+    if run.recipe.description:
+        values["general.description"] = run.recipe.description
+    if base_id := run.recipe.base_id:
+        organisation, name = base_id.split("/")
+        values["general.base_models"] = [
+            {"name": name, "organization": organisation, "repo_url": f"https://huggingface.co/{base_id}"}
+        ]
+    return values
+
+
+def quantize(run: Run, tools: llama_cpp.LlamaCpp, source: Path, folder: Path, quant: str) -> dict[str, Any]:
+    target = folder / file_name(run, quant)
+    tools.quantize(source, target, quant)
+    if wrong := llama_cpp.fallbacks(target, quant):
+        raise UserError(
+            f"{quant}: llama-quantize wrote {len(wrong)} tensors in other types, {next(iter(wrong))} among them",
+            f"the types that {quant} is made of; widths that are no multiple of 256 make it fall back",
+            f"take {quant} out of gguf.quants, or use Q8_0",
+        )
+    run.say(f"      {quant} made")
+    return described(target, quant)
+
+
+def keep_sixteen_bit(run: Run, source: Path, folder: Path, outtype: str) -> dict[str, Any]:
+    target = folder / file_name(run, outtype.upper())
+    shutil.copyfile(source, target)
+    return described(target, outtype.upper())
+
+
+def convert_adapter(run: Run, tools: llama_cpp.LlamaCpp) -> dict[str, Any]:
+    target = run.dir.adapter_gguf
+    base = models.base_folder(run.recipe.base, run.pins)
+    tools.convert_lora(base, run.dir.adapter("dpo" if run.recipe.dpo else "sft"), target, outtype="f16")
+    return described(target, "LoRA F16")
+
+
+def described(path: Path, quant: str) -> dict[str, Any]:
+    return {"file": path.name, "quant": quant, "bytes": path.stat().st_size, "sha256": rundir.file_sha256(path)}

@@ -1,0 +1,59 @@
+"""Pins the base and the dataset to commits, downloads them, and writes the rows that the later stages read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from localpsych_recipes import data, hub, models, rundir
+from localpsych_recipes.pipeline import Run
+from localpsych_recipes.recipe import Base, Data, is_local
+
+
+def run(run: Run) -> dict[str, Any]:
+    """Results: the pins and the counts of rows. Nothing is written before base and rows have both been read."""
+    pins = {"base": _pin_base(run.recipe.base, run.pins), "dataset": _pin_dataset(run.recipe.data, run.pins)}
+    prepared = data.prepare(run.recipe.data, revision=pins["dataset"].get("commit"))
+    run.say("      " + data.describe(prepared.counts))
+    models.base_folder(run.recipe.base, pins)
+    rundir.write_json(run.dir.pins, pins)
+    with rundir.replacing(run.dir.data) as folder:
+        data.write(prepared, folder)
+    return {"counts": prepared.counts, "pins": pins}
+
+
+def _pin_base(base: Base, before: dict[str, Any]) -> dict[str, Any]:
+    asked = {"model": base.hub_id or base.model, "revision": base.revision}
+    if is_local(base.model):
+        folder = Path(base.model).expanduser()
+        local = {"name": folder.name, "sha256": rundir.fingerprint(rundir.source_identity(folder))}
+        return {"model": base.hub_id, "commit": None, "license": base.license, "local": local, "asked": asked}
+    return _pin(base.model, "model", base.revision, base.license, asked, before.get("base"))
+
+
+def _pin_dataset(rows: Data, before: dict[str, Any]) -> dict[str, Any]:
+    asked = {"model": rows.source, "revision": rows.revision}
+    if is_local(rows.source):
+        path = Path(rows.source).expanduser()
+        identity = rundir.source_identity(path)
+        return {"id": None, "commit": None, "file": path.name, "sha256": identity, "license": rows.license}
+    if rows.source.startswith(("http://", "https://")):
+        return {"id": None, "commit": None, "file": rows.source.rsplit("/", 1)[-1], "license": rows.license}
+    return _pin(rows.source, "dataset", rows.revision, rows.license, asked, before.get("dataset"))
+
+
+def _pin(
+    repo_id: str, kind: str, revision: str | None, license: str | None, asked: dict[str, Any], before: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The commit of the first run is kept as long as the recipe asks for the same thing."""
+    if before and before.get("asked") == asked:
+        return {**before, "license": license or before["license"]}
+    pin = hub.pin(repo_id, kind, revision)
+    return {
+        "model" if kind == "model" else "id": repo_id,
+        "commit": pin.commit,
+        "license": license or pin.license,
+        "license_name": pin.license_name,
+        "license_link": pin.license_link,
+        "asked": asked,
+    }

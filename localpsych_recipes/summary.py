@@ -1,0 +1,34 @@
+"""The table at the end of a run: stages with times and memory, files, repositories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from localpsych_recipes.pipeline import Run
+from localpsych_recipes.progress import amount, duration
+from localpsych_recipes.rundir import RELEASES
+
+
+def table(run: Run, reports: list[dict[str, Any]]) -> str:
+    """Plain text, one row a stage, then one a released file, then one a repository."""
+    rows = [("stage", "time", "peak memory")]
+    rows += [(r["stage"], duration(r["seconds"]), amount(r["peak_memory_bytes"], "bytes")) for r in reports]
+    files = [("file", "size")]
+    for kind in RELEASES:
+        folder = run.dir.release(kind)
+        files += [(str(p.relative_to(run.dir.root)), amount(p.stat().st_size, "bytes")) for p in _large(folder)]
+    pushed = next((r["results"]["repositories"] for r in reports if r["stage"] == "push"), [])
+    repositories = [("repository", "visibility", "commit")] if pushed else []
+    repositories += [(p["url"], "private" if p["private"] else "PUBLIC", p["commit"][:12]) for p in pushed]
+    return "\n\n".join(_aligned(block) for block in (rows, files, repositories) if len(block) > 1)
+
+
+def _large(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*") if p.suffix in (".safetensors", ".gguf"))
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

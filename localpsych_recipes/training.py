@@ -1,0 +1,237 @@
+"""What SFT and DPO share: knobs -> TRL's arguments, fp32 adapters, checkpoints that resume exactly, progress, the result."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
+
+from localpsych_recipes import models, rundir
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.pipeline import Run
+from localpsych_recipes.progress import SECONDS_BETWEEN, duration
+from localpsych_recipes.recipe import Training
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase, Trainer
+
+COMPLETE = "complete"  # written into a checkpoint when all of it is on disk
+EXPLODED = 100.0  # pre-clip gradient norm, in multiples of max_grad_norm, that is worth a warning
+
+
+def arguments(run: Run, stage: str, knobs: Training) -> dict[str, Any]:
+    """The recipe's knobs as keyword arguments of SFTConfig and DPOConfig. A renaming in TRL touches this function."""
+    evaluates = bool(knobs.eval_steps)
+    same_name = (
+        "learning_rate num_train_epochs per_device_train_batch_size per_device_eval_batch_size "
+        "gradient_accumulation_steps optim lr_scheduler_type warmup_steps weight_decay max_grad_norm max_length "
+        "gradient_checkpointing eval_steps logging_steps report_to"
+    )
+    return {
+        **{name: getattr(knobs, name) for name in same_name.split()},
+        "max_steps": knobs.max_steps or -1,
+        "eval_strategy": "steps" if evaluates else "no",
+        "save_strategy": "steps",
+        "save_steps": knobs.checkpoint_steps,
+        # one more than asked for: an old checkpoint goes before the new one is known to be complete
+        "save_total_limit": knobs.save_total_limit + 1,
+        "load_best_model_at_end": evaluates and knobs.load_best_model_at_end,
+        "metric_for_best_model": "eval_loss",
+        "greater_is_better": False,
+        # reentrant checkpointing gives wrong gradients where layers share K and V (Gemma 4)
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        "output_dir": str(run.dir.checkpoints(stage, run.fingerprint)),
+        "seed": run.recipe.seed,
+        "bf16": run.recipe.base.dtype == "bfloat16",
+        "fp16": run.recipe.base.dtype == "float16",
+        "use_cpu": not torch.accelerator.is_available(),
+        "disable_tqdm": True,
+        "push_to_hub": False,
+        "ddp_find_unused_parameters": False,
+        **knobs.trainer,
+    }
+
+
+def rows(run: Run, kind: str, split: str) -> Dataset | None:
+    """Rows that the prepare stage wrote; None for an empty split. Cached inside the run, where every rank finds them."""
+    from datasets import disable_progress_bars, load_dataset
+
+    disable_progress_bars()
+    path = run.dir.data / f"{kind}_{split}.jsonl"
+    if not path.exists() or not path.stat().st_size:
+        return None
+    return load_dataset("json", data_files=str(path), split="train", cache_dir=str(run.dir.root / "cache"))
+
+
+@contextmanager
+def adapter_kept_in_fp32(model: torch.nn.Module) -> Iterator[None]:
+    """Around the making of a TRL trainer, which casts QLoRA adapters to bf16.
+
+    A resumed run goes on in fp32, so that the cast would make resuming change the result (by 2e-3, TRL 1.16.0); and
+    it would round the SFT adapter that DPO starts from.
+    """
+    trained = {name: p.detach().float().clone() for name, p in model.named_parameters() if p.requires_grad}
+    yield
+    for name, parameter in model.named_parameters():
+        if name in trained:
+            parameter.data = trained[name]
+
+
+def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
+    """Trains from the last complete checkpoint or from the start. Results: steps, best step and metric, loss, seconds."""
+    folder = Path(trainer.args.output_dir)
+    if run.ranks.main:
+        run.dir.forget_checkpoints(folder.parent.name, but=run.fingerprint)
+    trainer.remove_callback(PrinterCallback)
+    for callback in (Ticker(run.say if run.ranks.main else _silent), EvaluateAtTheEnd(), MarkComplete()):
+        trainer.add_callback(callback)
+    if knobs.early_stopping_patience:
+        trainer.add_callback(EarlyStoppingCallback(knobs.early_stopping_patience))
+    checkpoint = last_complete(folder)
+    if checkpoint:
+        run.say(f"      going on from {checkpoint.name}") if run.ranks.main else None
+    output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    state = trainer.state
+    best = int(state.best_model_checkpoint.rsplit("-", 1)[-1]) if state.best_model_checkpoint else None
+    return {
+        "steps": state.global_step,
+        "train_loss": output.training_loss,
+        "best_step": best,
+        "best_metric": state.best_metric,
+        "tokens_seen": int(state.num_input_tokens_seen) or None,
+        "resumed": bool(checkpoint),
+    }
+
+
+def last_complete(folder: Path) -> Path | None:
+    """The checkpoint to go on from; those that a kill left half-written are passed over."""
+    found = [p.parent for p in folder.glob(f"checkpoint-*/{COMPLETE}")]
+    return max(found, key=lambda p: int(p.name.rsplit("-", 1)[-1]), default=None)
+
+
+def hand_on(trainer: Trainer, run: Run, stage: str, base: Path) -> None:
+    """Writes the trained adapter with the base's own tokenizer files; main process only, whole or not at all."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    # PEFT has noted the path that the base was loaded from, and the Hub refuses it after hours of training
+    model.peft_config["default"].base_model_name_or_path = run.recipe.base_id or base.name
+    if run.ranks.main:
+        with rundir.replacing(run.dir.adapter(stage)) as folder:
+            model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
+            (folder / "README.md").unlink(missing_ok=True)  # PEFT's own card; ours is made from what was measured
+            models.copy_tokenizer(base, folder)
+    trainer.accelerator.wait_for_everyone()
+
+
+def counts(model: torch.nn.Module) -> dict[str, int]:
+    """Trainable and total parameters of a PEFT model, quantised ones counted as what they stand for."""
+    trainable, total = model.get_nb_trainable_parameters()
+    return {"trainable_parameters": trainable, "all_parameters": total}
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Id of the token that ends an assistant's turn, read off the chat template itself."""
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "?"}, {"role": "assistant", "content": "§answer§"}], tokenize=False
+    )
+    tail = tokenizer(text.rsplit("§answer§", 1)[1], add_special_tokens=False)["input_ids"]
+    known = set(tokenizer.added_tokens_decoder)
+    return next((i for i in tail if i in known), tokenizer.eos_token_id)
+
+
+def held_out_loss(trainer: Trainer, dataset: Dataset) -> dict[str, float | int]:
+    """Mean negative log-likelihood (nats) of a tokenised dataset's labels, over tokens and as the mean of rows' means.
+
+    `dataset` has `input_ids` and `labels` (-100: not counted). Every rank calls it; rows are scored one at a time, so
+    that the mean over rows is exact.
+    """
+    trainer.args.per_device_eval_batch_size = 1
+    model = trainer.model
+    model.eval()
+    sums, tokens = [], []
+    for batch in trainer.get_eval_dataloader(dataset):
+        with torch.no_grad(), trainer.compute_loss_context_manager():
+            out = model(**batch, use_cache=False, fused_lm_head=True)
+        log_probs = trainer.accelerator.gather_for_metrics(-out.log_probs.double().sum().reshape(1))
+        count = trainer.accelerator.gather_for_metrics(out.label_mask.sum().reshape(1))
+        sums += log_probs.tolist()
+        tokens += count.tolist()
+    per_token = sum(sums) / sum(tokens)
+    per_row = sum(s / n for s, n in zip(sums, tokens, strict=True) if n) / sum(1 for n in tokens if n)
+    return {
+        "loss": per_token,
+        "perplexity": math.exp(min(per_token, 700.0)),
+        "row_mean_loss": per_row,
+        "tokens": int(sum(tokens)),
+        "rows": len(tokens),
+    }
+
+
+class Ticker(TrainerCallback):
+    """A line of progress every ten seconds with an estimate of what is left; stops a run that has diverged."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say, self.last, self.began, self.first_step, self.warned = say, 0.0, time.monotonic(), 0, False
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self.began, self.first_step = time.monotonic(), state.global_step
+
+    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        if logs and "loss" in logs:
+            self._refuse_nan(logs["loss"], state.global_step)
+            self._warn_of_explosion(logs.get("grad_norm"), args.max_grad_norm, state.global_step)
+            now = time.monotonic()
+            if now - self.last >= SECONDS_BETWEEN:
+                self.last = now
+                self.say(f"      {self._line(logs, state, now)}")
+
+    def _line(self, logs: dict[str, float], state: Any, now: float) -> str:
+        done = state.global_step - self.first_step
+        left = (now - self.began) / max(done, 1) * (state.max_steps - state.global_step)
+        return f"step {state.global_step}/{state.max_steps}, loss {logs['loss']:.3f}, about {duration(left)} left"
+
+    def _refuse_nan(self, loss: float, step: int) -> None:
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss} at step {step}",
+                "a finite loss",
+                "lower the learning rate, or train in bfloat16 or float32; the last checkpoint is kept",
+            )
+
+    def _warn_of_explosion(self, norm: float | None, limit: float, step: int) -> None:
+        if norm and norm > EXPLODED * limit and not self.warned:
+            self.warned = True
+            self.say(f"      warning: gradient norm {norm:.0f} before clipping to {limit} at step {step}")
+
+
+class EvaluateAtTheEnd(TrainerCallback):
+    """The last step is evaluated and saved even where it is no multiple of eval_steps: it may be the best."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = args.eval_strategy != "no"
+            control.should_save = True
+        return control
+
+
+class MarkComplete(TrainerCallback):
+    """Marks a checkpoint once every rank has written its part."""
+
+    def on_save(self, args, state, control, **kwargs) -> None:
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            (folder / COMPLETE).touch()
+            os.sync()
+
+
+def _silent(text: str) -> None:
+    pass

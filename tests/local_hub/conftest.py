@@ -1,0 +1,63 @@
+"""A hub on a free port for each test, with two users, and the real client against it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi, constants
+from huggingface_hub.utils import _detect_agent
+
+from localpsych_recipes.local_hub import LocalHub, new_token
+
+TOKENS = {"alice": new_token(), "bob": new_token(), "alice:read": new_token()}
+CHUNK_SIZE = 100_000  # bytes; small, so that a test's LFS file can go up in parts
+
+
+@pytest.fixture
+def open_hub(tmp_path: Path) -> Callable[[], LocalHub]:
+    """Opens a hub on this test's folder, also a second time after the first is closed."""
+    tokens = {token: name for name, token in TOKENS.items()}
+    return lambda: LocalHub(tmp_path / "hub", tokens=tokens, chunk_size=CHUNK_SIZE, page_size=30)
+
+
+@pytest.fixture
+def hub(open_hub: Callable[[], LocalHub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
+    with open_hub() as hub:
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        files = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"))
+        monkeypatch.setattr(_detect_agent, "_registry", None)
+        yield hub
+
+
+@pytest.fixture
+def alice(hub: LocalHub) -> HfApi:
+    return HfApi(endpoint=hub.url, token=TOKENS["alice"])
+
+
+@pytest.fixture
+def bob(hub: LocalHub) -> HfApi:
+    return HfApi(endpoint=hub.url, token=TOKENS["bob"])
+
+
+@pytest.fixture
+def nobody(hub: LocalHub) -> HfApi:
+    return HfApi(endpoint=hub.url, token=False)
+
+
+@pytest.fixture
+def answered(caplog: pytest.LogCaptureFixture) -> Callable[[], list[tuple[str, str, int]]]:
+    """The requests that the hub has answered: method, row of the table of routes, status."""
+    caplog.set_level(logging.INFO, logger="localpsych_recipes.local_hub")
+
+    def rows() -> list[tuple[str, str, int]]:
+        ours = [record for record in caplog.records if record.name == "localpsych_recipes.local_hub.server"]
+        return [(method, row, status) for method, _, status, row in (record.args for record in ours)]
+
+    return rows

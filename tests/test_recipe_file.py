@@ -1,0 +1,204 @@
+"""The recipe reader: strict, frozen, every error at once with file, line and a hint."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from localpsych_recipes import recipe_file
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.recipe import Recipe, json_schema
+from localpsych_recipes.recipe_file import RecipeError, dump, load
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
+MINIMAL = """\
+name: small
+base:
+  model: someone/base
+data:
+  source: someone/rows
+  test_size: 0.1
+  columns: {prompt: question, chosen: good, rejected: bad}
+sft:
+  learning_rate: 2e-4
+dpo:
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(tmp_path: Path, text: str, overrides=()) -> list[str]:
+    path = written(tmp_path, text)
+    with pytest.raises(RecipeError) as raised:
+        load(path, overrides)
+    return [p.replace(str(path), "FILE") for p in raised.value.problems]
+
+
+def test_a_small_recipe_loads_and_2e_4_is_a_number(tmp_path):
+    recipe = load(written(tmp_path, MINIMAL))
+    assert recipe.sft.learning_rate == 0.0002
+    assert recipe.stage_sections() == ("sft", "dpo")
+
+
+def test_a_recipe_is_frozen(tmp_path):
+    recipe = load(written(tmp_path, MINIMAL))
+    with pytest.raises(ValidationError):
+        recipe.sft.learning_rate = 1.0
+
+
+def test_every_error_is_reported_at_once_with_its_line_and_a_hint(tmp_path):
+    text = """\
+name: small
+base:
+  model: someone/base
+  quantisation: nf4
+  dtype: bfloat
+data:
+  source: someone/rows
+  test_size: "0.1"
+  columns: {prompt: question, chosen: good, rejected: bad}
+sft:
+  learning_rte: 2e-4
+  warmup_steps: 1.5
+  eval_steps: 2
+  save_steps: 3
+gguf:
+  quants: [Q4_K_M, Q9_0]
+merg:
+"""
+    assert problems(tmp_path, text)[:8] == [
+        "FILE:4: base.quantisation: unknown key; it is called quantization here",
+        "FILE:5: base.dtype: 'bfloat' is not one of 'bfloat16', 'float16' or 'float32'; did you mean bfloat16?",
+        "FILE:8: data.test_size: '0.1' is text, expected a float; write it without quotes",
+        "FILE:11: sft.learning_rte: unknown key; did you mean learning_rate?",
+        "FILE:12: sft.warmup_steps: 1.5: input should be a valid integer",
+        "FILE:14: sft.save_steps: 3 is no multiple of eval_steps 2; the best could not be kept",
+        problems(tmp_path, text)[6],  # the list of quants is asserted below
+        "FILE:17: merg: unknown key; did you mean merge?",
+    ]
+    assert "FILE:16: gguf.quants.1: 'Q9_0' is not one of" in problems(tmp_path, text)[6]
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("data.columns.rejected=good", "column 'good' is also `chosen`; a rejected answer can never be trained on"),
+        ("data.columns.rejected=question", "column 'question' is also `prompt`"),
+        ("data.columns.rejected=null", "`dpo` needs `chosen` and `rejected` columns"),
+        ("data.columns.prompt=null", "prompt: missing"),
+        ("data.columns.messages=turns", "messages: stands alone"),
+        ("data.test_split=test", "test_split: contradicts test_size"),
+        ("base.model=''", "base.model: ''"),
+        ("gguf={}", "merge: missing; `gguf` is made from the merged model"),
+        ("push={}", "card: missing; nothing is pushed without its card"),
+        ("dpo.loss_weights=[1.0]", "1 weights for 2 losses"),
+        ("sft.trainer={output_dir: x}", "trainer.output_dir: is set by the engine"),
+        ("sft.trainer={neftune_noise_alhpa: 5}", "did you mean neftune_noise_alpha?"),
+        ("sft.early_stopping_patience=3", "needs eval_steps"),
+        ("sft.max_seq_length=512", "it is called max_length here"),
+        ("learning_rate=1e-4", "it belongs in sft or dpo"),
+        ("lora.target_modules='('", "not a regular expression"),
+        ("name=../escape", "name: '../escape'"),
+        ("sft.gradient_checkpointing=on", "'on' is text, expected a bool"),
+    ],
+)
+def test_contradictions_and_slips_are_refused(tmp_path, override, complaint):
+    assert any(complaint in p for p in problems(tmp_path, MINIMAL, [override]))
+
+
+def test_evaluation_steps_need_something_held_out(tmp_path):
+    found = problems(tmp_path, MINIMAL, ["data.test_size=null", "sft.eval_steps=10"])
+    assert any("sft.eval_steps: nothing is held out" in p for p in found)
+
+
+def test_a_recipe_trains_something(tmp_path):
+    assert any("a recipe trains something" in p for p in problems(tmp_path, MINIMAL, ["sft=false", "dpo=false"]))
+
+
+def test_an_override_says_that_it_came_from_the_command_line(tmp_path):
+    assert problems(tmp_path, MINIMAL, ["sft.lerning_rate=1"]) == [
+        "--set: sft.lerning_rate: unknown key; did you mean learning_rate?"
+    ]
+
+
+def test_an_override_wins_and_false_takes_a_stage_out(tmp_path):
+    recipe = load(written(tmp_path, MINIMAL), ["sft.learning_rate=1e-4", "dpo=false"])
+    assert recipe.sft.learning_rate == 0.0001
+    assert recipe.dpo is None
+
+
+@pytest.mark.parametrize("override", ["sft.learning_rate", "=1", "sft..x=1"])
+def test_a_malformed_override_is_one_message(tmp_path, override):
+    with pytest.raises(UserError, match="--set"):
+        load(written(tmp_path, MINIMAL), [override])
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "just words", "a: [1\n", "a: 1\na: 2\n", "", "a: &x 1\nb: *x\n"])
+def test_what_is_no_recipe_is_one_message(tmp_path, text):
+    assert len(problems(tmp_path, text)) >= 1
+
+
+def test_a_file_that_is_not_there_or_not_text_is_one_message(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        load(tmp_path / "missing.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(UserError, match="not UTF-8"):
+        load(tmp_path / "binary.yaml")
+
+
+def test_the_resolved_recipe_loads_to_an_equal_one(tmp_path):
+    recipe = load(written(tmp_path, MINIMAL))
+    again = tmp_path / "again.yaml"
+    again.write_text(dump(recipe), encoding="utf-8")
+    assert load(again) == recipe
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_every_recipe_of_the_project_loads(path):
+    assert isinstance(load(path), Recipe)
+
+
+def test_the_project_has_recipes():
+    assert {"gemma4-e4b-psych", "demo"} <= {p.stem for p in RECIPES}
+
+
+def test_every_key_has_a_type_and_every_section_is_closed():
+    schema = json_schema()
+    for name, section in {**schema["$defs"], "Recipe": schema}.items():
+        assert section["additionalProperties"] is False, name
+
+
+def test_the_trainer_keys_are_those_of_the_installed_library():
+    from trl import DPOConfig, SFTConfig
+
+    from localpsych_recipes.trainer_keys import field_names
+
+    assert field_names("Sft") == set(SFTConfig.__dataclass_fields__)
+    assert field_names("Dpo") == set(DPOConfig.__dataclass_fields__)
+
+
+def test_check_answers_without_torch():
+    code = (
+        "import sys; from localpsych_recipes import cli; "
+        f"code = cli.main(['check', {str(RECIPES[0])!r}]); "
+        "heavy = {'torch', 'transformers', 'trl', 'peft', 'datasets'} & set(sys.modules); "
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_aliases_cannot_blow_a_recipe_up(tmp_path):
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}]\n" for i in range(3))
+    assert "aliases" in problems(tmp_path, bomb)[0]
+
+
+def test_a_recipe_of_megabytes_is_refused(tmp_path):
+    with pytest.raises(UserError, match="bytes"):
+        load(written(tmp_path, "# x\n" * (recipe_file.MAX_BYTES // 4 + 1)))
