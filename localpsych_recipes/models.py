@@ -45,7 +45,7 @@ def load_base(base: Base, folder: Path) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=base.trust_remote_code)
-    implementation, _ = attention.choose(config, base.attn_implementation, **attention.here())
+    implementation, _ = attention.choose(config, base.attn_implementation, dtype=base.dtype, **attention.here())
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=getattr(torch, base.dtype),

@@ -99,13 +99,13 @@ class Data(Section):
     system_in: Annotated[
         Literal["system", "user"], Field(description="its place: a system turn, or before the first user turn's text")
     ] = "system"
-    shuffle_seed: Annotated[int | None, Field(description="null: rows stay in the source's order")] = None
+    shuffle_seed: Annotated[int | None, Field(ge=0, description="null: rows stay in the source's order")] = None
     max_rows: Annotated[int | None, Field(gt=0, description="rows kept after the shuffle; null: all")] = None
     test_size: Annotated[
         float | None, Field(gt=0, lt=1, description="share held out, rounded up to whole rows")
     ] = None
     test_split: Annotated[str | None, Field(description="the Hub dataset's own held-out split, instead of test_size")] = None
-    split_seed: Annotated[int, Field(description="seed of the split by test_size")] = 42
+    split_seed: Annotated[int, Field(ge=0, description="seed of the split by test_size")] = 42
     empty: Annotated[Literal["drop", "fail"], Field(description="rows with an empty field: counted, then this")] = "drop"
     duplicates: Annotated[Literal["keep", "drop"], Field(description="identical rows: counted, then this")] = "keep"
 
@@ -289,12 +289,15 @@ class Recipe(Section):
         return self.base.hub_id or (None if is_local(self.base.model) else self.base.model)
 
 
+DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")  # a Hub id does not end so
 STAGE_SECTIONS = ("sft", "dpo", "merge", "gguf", "card", "push")
 
 
 def is_local(source: str) -> bool:
     """Whether a base or a data source names a path on this machine rather than the Hub or an address."""
-    return source.startswith((".", "/", "~")) or Path(source).expanduser().exists()
+    if source.startswith(("http://", "https://")):
+        return False
+    return source.startswith((".", "/", "~")) or source.endswith(DATA_SUFFIXES) or Path(source).expanduser().exists()
 
 
 def json_schema() -> dict:

@@ -41,6 +41,11 @@ class RunDir:
     def data(self) -> Path:
         return self.root / "data"
 
+    @property
+    def cache(self) -> Path:
+        """Tokenised rows; made anew where it is missing."""
+        return self.root / "cache"
+
     def adapter(self, stage: str) -> Path:
         """The adapter that a training stage ("sft", "dpo") hands on."""
         return self.root / stage / "adapter"

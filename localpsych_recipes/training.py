@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
-from localpsych_recipes import models, rundir
+from localpsych_recipes import data, families, machine, models, rundir
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.progress import SECONDS_BETWEEN, duration
@@ -60,15 +60,25 @@ def arguments(run: Run, stage: str, knobs: Training) -> dict[str, Any]:
     }
 
 
-def rows(run: Run, kind: str, split: str) -> Dataset | None:
-    """Rows that the prepare stage wrote; None for an empty split. Cached inside the run, where every rank finds them."""
-    from datasets import disable_progress_bars, load_dataset
+def rows(run: Run, kind: str, split: str, model_type: str = "") -> Dataset | None:
+    """Rows that the prepare stage wrote, with the chat template's arguments for this family; None for an empty split.
+
+    Kept as Arrow inside the run: there every rank finds what the main process has tokenised, and no other run does.
+    """
+    from datasets import disable_progress_bars, load_from_disk
 
     disable_progress_bars()
-    path = run.dir.data / f"{kind}_{split}.jsonl"
-    if not path.exists() or not path.stat().st_size:
+    folder = run.dir.cache / f"{kind}_{split}"
+    if run.ranks.main and not folder.exists() and (dataset := data.read(run.dir.data, kind, split)):
+        with rundir.replacing(folder) as beside:
+            dataset.save_to_disk(beside)
+    machine.barrier(run.ranks)
+    if not folder.exists():
         return None
-    return load_dataset("json", data_files=str(path), split="train", cache_dir=str(run.dir.root / "cache"))
+    dataset = load_from_disk(folder)
+    if arguments := families.of(model_type).chat_template_kwargs:
+        dataset = dataset.map(lambda row: {"chat_template_kwargs": dict(arguments)})
+    return dataset
 
 
 @contextmanager

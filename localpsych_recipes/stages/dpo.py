@@ -59,8 +59,8 @@ def make_trainer(run: Run, model, tokenizer: PreTrainedTokenizerBase) -> DPOTrai
         return DPOTrainer(
             model=model,
             args=DPOConfig(**own, **training.arguments(run, "dpo", knobs)),
-            train_dataset=training.rows(run, "pairs", "train"),
-            eval_dataset=training.rows(run, "pairs", "test"),
+            train_dataset=training.rows(run, "pairs", "train", model.config.model_type),
+            eval_dataset=training.rows(run, "pairs", "test", model.config.model_type),
             processing_class=tokenizer,
         )
 

@@ -45,20 +45,18 @@ def dtype(folder: Path) -> str:
 
 
 def metadata(run: Run) -> dict[str, Any]:
-    """Name, licence and base model, as GGUF's general.* keys."""
-    pins = run.pins["base"]
-    license = run.recipe.license or pins.get("license")
-    values: dict[str, Any] = {"general.name": run.recipe.name, "general.version": run.recipe.version}
-    if license:
-        values["general.license"] = license
-    if run.recipe.description:
-        values["general.description"] = run.recipe.description
-    if base_id := run.recipe.base_id:
-        organisation, name = base_id.split("/")
-        values["general.base_models"] = [
-            {"name": name, "organization": organisation, "repo_url": f"https://huggingface.co/{base_id}"}
-        ]
-    return values
+    """What the GGUF says of itself, in the terms of a model card's header: licence, base model, dataset, languages."""
+    base, dataset = run.pins["base"], run.pins["dataset"]
+    card = run.recipe.card
+    values = {
+        "license": run.recipe.license or base.get("license"),
+        "license_name": base.get("license_name"),
+        "license_link": base.get("license_link"),
+        "base_model": run.recipe.base_id,
+        "datasets": [dataset["id"]] if dataset.get("id") else None,
+        "language": list(card.language) if card else None,
+    }
+    return {key: value for key, value in values.items() if value}
 
 
 def quantize(run: Run, tools: llama_cpp.LlamaCpp, source: Path, folder: Path, quant: str) -> dict[str, Any]:
@@ -83,7 +81,8 @@ def keep_sixteen_bit(run: Run, source: Path, folder: Path, outtype: str) -> dict
 def convert_adapter(run: Run, tools: llama_cpp.LlamaCpp) -> dict[str, Any]:
     target = run.dir.adapter_gguf
     base = models.base_folder(run.recipe.base, run.pins)
-    tools.convert_lora(base, run.dir.adapter("dpo" if run.recipe.dpo else "sft"), target, outtype="f16")
+    adapter = run.dir.adapter("dpo" if run.recipe.dpo else "sft")
+    tools.convert_lora(base, adapter, target, outtype="f16", name=f"{run.recipe.name}-LoRA", metadata=metadata(run))
     return described(target, "LoRA F16")
 
 

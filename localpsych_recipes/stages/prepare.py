@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
-from localpsych_recipes import data, hub, models, rundir
+from localpsych_recipes import data, families, hub, models, rundir
+from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Base, Data, is_local
 
 
 def run(run: Run) -> dict[str, Any]:
     """Results: the pins and the counts of rows. Nothing is written before base and rows have both been read."""
+    from datasets import disable_progress_bars
+
     pins = {"base": _pin_base(run.recipe.base, run.pins), "dataset": _pin_dataset(run.recipe.data, run.pins)}
+    disable_progress_bars()
     prepared = data.prepare(run.recipe.data, revision=pins["dataset"].get("commit"))
     run.say("      " + data.describe(prepared.counts))
-    models.base_folder(run.recipe.base, pins)
+    refuse_system_turn(run.recipe.data, models.base_folder(run.recipe.base, pins))
     rundir.write_json(run.dir.pins, pins)
+    shutil.rmtree(run.dir.cache, ignore_errors=True)
     with rundir.replacing(run.dir.data) as folder:
         data.write(prepared, folder)
     return {"counts": prepared.counts, "pins": pins}
+
+
+def refuse_system_turn(rows: Data, base: Path) -> None:
+    """UserError where the system prompt would stand in a turn that the base's chat template does not know."""
+    model_type = json.loads((base / "config.json").read_text(encoding="utf-8"))["model_type"]
+    if rows.system and rows.system_in == "system" and not families.of(model_type).system_turn:
+        raise UserError(
+            f"data.system_in: system, with a base of type {model_type}",
+            "a place that its chat template knows: it raises on a system turn",
+            "set data.system_in: user",
+        )
 
 
 def _pin_base(base: Base, before: dict[str, Any]) -> dict[str, Any]:

@@ -44,15 +44,15 @@ def make_trainer(run: Run, model, tokenizer: PreTrainedTokenizerBase) -> SFTTrai
         return SFTTrainer(
             model=model,
             args=SFTConfig(**training.arguments(run, "sft", run.recipe.sft), completion_only_loss=True),
-            train_dataset=training.rows(run, "sft", "train"),
-            eval_dataset=training.rows(run, "sft", "test"),
+            train_dataset=training.rows(run, "sft", "train", model.config.model_type),
+            eval_dataset=training.rows(run, "sft", "test", model.config.model_type),
             processing_class=tokenizer,
         )
 
 
 def count_tokens(trainer: SFTTrainer, terminator: int) -> dict[str, int]:
     """Tokens that carry loss, and rows cut off before their terminator. UserError if nothing would be learnt."""
-    labels = trainer.train_dataset["labels"]
+    labels = trainer.train_dataset[:]["labels"]
     trained = sum(sum(label != -100 for label in row) for row in labels)
     cut = sum(terminator not in row for row in labels)
     if not trained:

@@ -1,0 +1,139 @@
+"""A data file -> its records, one dict a row, in the file's order. What each format means stands in READERS."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from localpsych_recipes.errors import UserError
+
+Record = dict[str, Any]
+LARGEST_CELL = 2**27  # characters; csv's own limit of 131,072 is below what real exports hold
+_ENCODING = "utf-8-sig"  # UTF-8, with or without the byte-order mark that spreadsheets write
+
+
+def records(path: Path) -> Iterator[Record]:
+    """The records of a CSV, TSV, JSON, JSONL or Parquet file, read as they are asked for.
+
+    Cells of CSV and TSV are text, whatever they look like. UserError for a file that cannot be read, is not UTF-8 or is
+    malformed: it names the row (counted from 1, without a header) or the line, never what stands there.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(
+            f"{path.name}: files ending in {path.suffix or 'nothing'!r} are not read",
+            one_of_formats(),
+            "convert the file",
+        )
+    try:
+        yield from reader(path)
+    except UnicodeDecodeError:
+        line = _first_line_not_utf8(path)
+        raise UserError(f"{path.name}: line {line} is not UTF-8", "UTF-8 text", "save the file as UTF-8") from None
+    except OSError as error:
+        reason = error.strerror or "not a whole file"
+        do = "check the path and its permissions"
+        raise UserError(f"{path}: cannot be read ({reason})", "a readable file", do) from None
+
+
+def one_of_formats() -> str:
+    """The formats in words, for messages."""
+    return f"a file ending in {', '.join(READERS)}"
+
+
+def _csv(path: Path, delimiter: str = ",") -> Iterator[Record]:
+    csv.field_size_limit(LARGEST_CELL)
+    with path.open(encoding=_ENCODING, newline="") as file:
+        lines = csv.reader(file, delimiter=delimiter, strict=True)
+        try:
+            header = _header(path, next(lines, []))
+            rows = (cells for cells in lines if cells)
+            for number, cells in enumerate(rows, 1):
+                if len(cells) != len(header):
+                    found = f"row {number} (line {lines.line_num}) has {len(cells)} cells"
+                    raise _malformed(path, f"{found}, the header {len(header)}")
+                yield dict(zip(header, cells, strict=True))
+        except csv.Error as error:
+            raise _malformed(path, f"line {lines.line_num}: {error}") from None
+
+
+def _tsv(path: Path) -> Iterator[Record]:
+    return _csv(path, delimiter="\t")
+
+
+def _header(path: Path, header: list[str]) -> list[str]:
+    if not header:
+        raise _malformed(path, "no header; the first line names the columns")
+    if twice := sorted({name for name in header if name and header.count(name) > 1}):
+        raise _malformed(path, f"several columns are called {', '.join(twice)}")
+    return header
+
+
+def _json(path: Path) -> Iterator[Record]:
+    try:
+        rows = json.loads(path.read_text(encoding=_ENCODING))
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        hint = "; one object a line is JSONL: name the file .jsonl" if str(error).startswith("Extra data") else ""
+        raise _malformed(path, f"{_json_error(error, getattr(error, 'lineno', 1))}{hint}") from None
+    if not isinstance(rows, list):
+        raise _malformed(path, "not a list; a .json file holds one list of objects")
+    for number, row in enumerate(rows, 1):
+        yield _object(path, row, f"row {number}")
+
+
+def _jsonl(path: Path) -> Iterator[Record]:
+    with path.open(encoding=_ENCODING) as file:
+        for number, line in enumerate(file, 1):
+            if line.isspace():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise _malformed(path, _json_error(error, number)) from None
+            yield _object(path, row, f"line {number}")
+
+
+def _parquet(path: Path) -> Iterator[Record]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                yield from batch.to_pylist()
+    except (pyarrow.ArrowException, UnicodeDecodeError):
+        raise _malformed(path, "not a whole Parquet file") from None
+
+
+READERS = {".csv": _csv, ".tsv": _tsv, ".json": _json, ".jsonl": _jsonl, ".parquet": _parquet}
+
+
+def _object(path: Path, row: Any, where: str) -> Record:
+    if not isinstance(row, dict):
+        raise _malformed(path, f"{where} is no object; every row is one, with the columns as keys")
+    return row
+
+
+def _json_error(error: Exception, line: int) -> str:
+    # only the decoder's own words are free of content
+    return f"line {line}: not JSON ({error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__})"
+
+
+def _malformed(path: Path, problem: str) -> UserError:
+    kind = path.suffix.removeprefix(".").upper()
+    return UserError(f"{path.name}: {problem}", f"well-formed {kind}", "mend the file, or export it again")
+
+
+def _first_line_not_utf8(path: Path) -> int:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1

@@ -1,0 +1,184 @@
+"""A recipe's `data.source` -> rows: a dataset on the Hub, a local file or folder, or the address of a file."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localpsych_recipes.data import files
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.recipe import Columns, Data, is_local
+
+if TYPE_CHECKING:
+    from datasets import DatasetBuilder
+
+_TIMEOUT = 60  # seconds without a byte from a server
+_SAFE = ("BuilderConfig", "Config name is missing", "Dataset scripts are no longer supported")  # texts without content
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as the source holds them. Of their cells only those of mapped columns are kept: no other text is needed."""
+
+    source: str
+    columns: tuple[str, ...]  # all that the source has
+    records: list[dict[str, Any]]
+
+
+def read(data: Data, split: str, revision: str | None = None) -> Rows:
+    """All rows of one split, in the source's order.
+
+    split:    of a Hub dataset; in a local folder the file of that name. A single file is the split "train".
+    revision: commit of a Hub dataset, before `data.revision`.
+    UserError for what cannot be found, reached or read.
+    """
+    if data.source.startswith(("http://", "https://")):
+        return _from_address(data, split)
+    if is_local(data.source):
+        return _rows(data, files.records(local_file(data.source, split)))
+    return _from_hub(data, split, revision or data.revision)
+
+
+def local_file(source: str, split: str) -> Path:
+    """The file that a local source means: itself, or in a folder the one named after the split or alone there."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in files.READERS and not p.name.startswith("."))
+        named = [p for p in found if p.stem == split]
+        if len(named) == 1:
+            return named[0]
+        if len(found) != 1 or split != "train":
+            names = ", ".join(p.name for p in found) or "no data file"
+            expected = f"one file called {split}{'|'.join(files.READERS)}"
+            do = "name the file itself as data.source, or another split"
+            raise UserError(f"{source} holds {names}", expected, do)
+        return found[0]
+    _refuse_split(path.name, split)
+    return path
+
+
+def mapped(columns: Columns) -> dict[str, str]:
+    """Part of a conversation -> the name of its column, for the parts that the recipe maps."""
+    return columns.model_dump(exclude_none=True)
+
+
+def shown(source: str) -> str:
+    """A source as it may be printed: an address without user, password and query, where keys can stand."""
+    if not source.startswith(("http://", "https://")):
+        return source
+    parts = urllib.parse.urlsplit(source)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _refuse_split(name: str, split: str) -> None:
+    if split != "train":
+        raise UserError(
+            f"{name} is one file; it has no split {split!r}",
+            "data.split: train, and no data.test_split, for a single file",
+            "hold rows out with data.test_size, or name a folder with one file for each split",
+        )
+
+
+def _rows(data: Data, records: Iterable[dict[str, Any]]) -> Rows:
+    wanted = tuple(mapped(data.columns).values())
+    columns: dict[str, None] = {}  # a set in the order of first appearance; JSON rows may lack keys
+    kept = []
+    for record in records:
+        columns.update(dict.fromkeys(record))
+        kept.append({name: record.get(name) for name in wanted})
+    return Rows(shown(data.source), tuple(columns), kept)
+
+
+def _from_address(data: Data, split: str) -> Rows:
+    name = Path(urllib.parse.urlsplit(data.source).path).name
+    _refuse_split(name, split)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        if path.suffix.lower() in files.READERS:  # else `records` says so, and nothing need be fetched
+            _download(data.source, path)
+        return _rows(data, files.records(path))
+
+
+def _download(address: str, path: Path) -> None:
+    request = urllib.request.Request(address, headers={"User-Agent": "localpsych-recipes"})
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response, path.open("wb") as file:
+            shutil.copyfileobj(response, file)
+            length = response.headers.get("Content-Length")
+        if length and int(length) != path.stat().st_size:
+            raise urllib.error.ContentTooShortError("the connection was cut", b"")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or type(error).__name__
+        status = f"{error.code} " if isinstance(error, urllib.error.HTTPError) else ""
+        raise UserError(
+            f"{shown(address)}: cannot be fetched ({status}{reason})",
+            files.one_of_formats(),
+            "check the address and the network",
+        ) from None
+
+
+def _from_hub(data: Data, split: str, revision: str | None) -> Rows:
+    with _hub_errors(data):
+        builder = _builder(data, split, revision)
+        builder.download_and_prepare()
+        dataset = builder.as_dataset(split=split)
+        columns = tuple(dataset.column_names)
+        kept = [name for name in mapped(data.columns).values() if name in columns]
+        return Rows(data.source, columns, dataset.select_columns(kept).to_list())
+
+
+def _builder(data: Data, split: str, revision: str | None) -> DatasetBuilder:
+    from datasets import Features, Value, load_dataset_builder
+    from datasets.packaged_modules.csv.csv import CsvConfig
+
+    builder = load_dataset_builder(data.source, name=data.name, revision=revision)
+    _refuse_unknown_split(data.source, split, builder)
+    if not isinstance(builder.config, CsvConfig):
+        return builder
+    # left to itself, pandas makes numbers of digits, and nothing of "NA" and "None"
+    first = next(iter(builder.as_streaming_dataset(split=split.partition("[")[0])), {})
+    as_text = {"features": Features(dict.fromkeys(first, Value("string"))), "keep_default_na": False} if first else {}
+    return load_dataset_builder(data.source, name=data.name, revision=revision, **as_text)
+
+
+def _refuse_unknown_split(source: str, split: str, builder: DatasetBuilder) -> None:
+    splits = list(map(str, builder.config.data_files or builder.info.splits or ()))
+    if splits and split.partition("[")[0] not in splits:  # "train[:100]" is a part of "train"
+        known = f"one of {', '.join(splits)}"
+        raise UserError(f"{source} has no split {split!r}", known, "set data.split or data.test_split")
+
+
+@contextmanager
+def _hub_errors(data: Data) -> Iterator[None]:
+    """What can go wrong with a dataset on the Hub, as UserError; datasets' own messages and log can quote cells."""
+    from datasets import exceptions
+    from datasets.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    except exceptions.DatasetNotFoundError:
+        raise UserError(
+            f"data.source: no dataset {data.source!r} on the Hub, and no file or folder of that name here",
+            "a Hub id that your token may read, a local path, or an address",
+            "check the name; for a private or gated dataset log in with `hf auth login`",
+        ) from None
+    except (exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
+        reason = str(error) if str(error).startswith(_SAFE) else type(error).__name__
+        raise UserError(
+            f"data.source: {data.source} cannot be read ({reason})",
+            "a dataset that `datasets.load_dataset` reads without code of its own",
+            "check data.name, data.revision and the network",
+        ) from None
+    finally:
+        logging.set_verbosity(verbosity)

@@ -1,0 +1,16 @@
+"""The one door to the Hub: what a revision is, what is fetched, who the user is, what is published.
+
+    client.py      the client itself: a time limit, patience with a Hub that is busy
+    failures.py    every failure of the Hub or its client -> one UserError that says what to do
+    reading.py     a revision's commit and licence; a model's files, cached
+    account.py     the token's user, the names of the three repositories, what can be known before training
+    publishing.py  a folder -> one atomic commit, checked afterwards, and its tag
+
+Nothing here imports huggingface_hub before it is called.
+"""
+
+from localpsych_recipes.hub.account import preflight, repositories, whoami
+from localpsych_recipes.hub.publishing import Published, publish
+from localpsych_recipes.hub.reading import MODEL_FILES, Pin, pin, snapshot
+
+__all__ = ["MODEL_FILES", "Pin", "Published", "pin", "preflight", "publish", "repositories", "snapshot", "whoami"]

@@ -1,0 +1,66 @@
+"""What planning asks of the Hub: one configuration, sizes and the user's name. Weights and rows are never fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TypeVar
+
+from localpsych_recipes.errors import UserError
+
+T = TypeVar("T")
+SECONDS = 10.0  # a plan is asked for at a prompt; what does not answer by then is unknown
+
+
+class NoAnswer(Exception):
+    """The Hub could not be reached or refused; str() is the reason in a few words."""
+
+
+def config_folder(repo_id: str, revision: str | None) -> Path:
+    """The folder in the Hub's cache that now holds a model's config.json. UserError if it cannot be fetched."""
+    from huggingface_hub import HfApi, hf_hub_download
+
+    try:
+        # asked first: a download that finds nobody is tried again for 23 seconds
+        commit = _asked(lambda: HfApi().repo_info(repo_id, revision=revision, timeout=SECONDS)).sha
+        file = _asked(lambda: hf_hub_download(repo_id, "config.json", revision=commit))
+        return Path(file).parent
+    except NoAnswer as error:
+        raise UserError(
+            f"base.model: config.json of {repo_id} cannot be fetched ({error})",
+            "a Hub id that can be reached, or a local folder that holds config.json",
+            "check the id, base.revision, `hf auth login` and the connection",
+        ) from None
+
+
+def size(repo_id: str, kind: str, revision: str | None, patterns: Sequence[str]) -> int:
+    """Bytes of a repository's files whose names match a pattern; kind: "model" or "dataset". NoAnswer if unreachable."""
+    from huggingface_hub import HfApi
+
+    info = _asked(
+        lambda: HfApi().repo_info(repo_id, repo_type=kind, revision=revision, files_metadata=True, timeout=SECONDS)
+    )
+    return sum(f.size or 0 for f in info.siblings if any(fnmatch(f.rfilename, pattern) for pattern in patterns))
+
+
+def user() -> str | None:
+    """The name of the token's user; None without a token, or if the Hub does not answer."""
+    from huggingface_hub import HfApi, get_token
+
+    try:
+        return _asked(lambda: HfApi().whoami()["name"]) if get_token() else None
+    except NoAnswer:
+        return None
+
+
+def _asked(question: Callable[[], T]) -> T:
+    import httpx2  # the client lets this library's errors through as they are
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return question()
+    except HfHubHTTPError as error:
+        raise NoAnswer(f"{type(error).__name__}, status {error.response.status_code}") from None
+    except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+        raise NoAnswer(type(error).__name__) from None

@@ -1,0 +1,15 @@
+"""The one door to llama.cpp's own tools: find or build them, convert, quantise, serve, and check what came out.
+
+find.py   where the tools are: LLAMA_CPP_HOME, the PATH, the user's cache, else a build
+build.py  the pinned source fetched, checked and built into the user's cache, once
+tools.py  what the tools do, one short call each
+serve.py  llama-server for as long as a `with` block lasts
+quants.py the quants that llama-quantize knows, and which tensor types each may hold
+"""
+
+from localpsych_recipes.llama_cpp.find import tools
+from localpsych_recipes.llama_cpp.quants import QUANTS, expected_types, fallbacks, tensor_types
+from localpsych_recipes.llama_cpp.serve import Server
+from localpsych_recipes.llama_cpp.tools import LlamaCpp, ToolError
+
+__all__ = ["QUANTS", "LlamaCpp", "Server", "ToolError", "expected_types", "fallbacks", "tensor_types", "tools"]

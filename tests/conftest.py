@@ -1,0 +1,58 @@
+"""What every test has: a home of its own for the Hub's libraries, no network, no telemetry, and the shared inputs.
+
+The variables are set here, above all imports, since the libraries read them when they are imported.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+HF_HOME = tempfile.mkdtemp(prefix="localpsych-tests-")
+atexit.register(shutil.rmtree, HF_HOME, ignore_errors=True)
+
+for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_DATASETS_CACHE"):
+    os.environ.pop(name, None)
+os.environ.update(
+    HF_HOME=HF_HOME,
+    HF_ENDPOINT="http://127.0.0.1:9",  # the discard port: whoever calls the Hub unasked fails at once
+    HF_HUB_DISABLE_TELEMETRY="1",
+    HF_HUB_DISABLE_XET="1",
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
+    DO_NOT_TRACK="1",
+    TOKENIZERS_PARALLELISM="false",
+    OMP_NUM_THREADS="2",  # the models are tiny: more threads wait for each other
+)
+
+import pytest  # noqa: E402
+
+from localpsych_recipes import llama_cpp  # noqa: E402
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def llama() -> llama_cpp.LlamaCpp:
+    """llama.cpp's tools; built first, into the user's cache, on a machine that has none."""
+    return llama_cpp.tools()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real configurations and datasets beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder ../shared is not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture
+def clean_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """An empty folder as the whole PATH."""
+    folder = tmp_path / "path"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    yield folder

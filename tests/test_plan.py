@@ -1,0 +1,160 @@
+"""What `localpsych plan` says before anything is made: exact where it can be, unknown with a reason where it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_models
+import torch
+from huggingface_hub import HfApi
+
+from localpsych_recipes import cli, plan, recipe_file, skeleton
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.local_hub import LocalHub, new_token
+from localpsych_recipes.recipe import Sft
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "gemma4-e4b-psych.yaml"
+E4B = "architectures/google--gemma-4-E4B-it"
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A folder that holds a tiny Gemma 4's config.json and nothing else."""
+    tiny_models.config("gemma4").save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    row = '{{"question": "How is day {0}?", "response_j": "Day {0} is fine.", "response_k": "Day {0} again?"}}\n'
+    path.write_text("".join(row.format(number) for number in range(21)))
+    return path
+
+
+def planned(*overrides: str) -> plan.Plan:
+    return plan.plan(recipe_file.load(RECIPE, overrides))
+
+
+def test_the_published_run_is_planned_from_its_configuration_alone(shared, capsys):
+    assert cli.main(["plan", str(RECIPE), "--set", f"base.model={shared / E4B}"]) == 0
+    said = capsys.readouterr().out
+    assert "132 modules: 42 q_proj, 24 k_proj, 24 v_proj, 42 o_proj" in said
+    assert "trainable params: 9,076,736 || all params: 7,950,177,568 || trainable%: 0.1142" in said
+    # vision q, k, v, o in 16 layers; audio q, k, v in 12; k and v that the last 18 layers do without
+    for count, reason in ((16 * 4, "vision tower"), (12 * 3, "audio tower"), (18 * 2, "keys and values of an earlier")):
+        assert any(f"{count} " in line and reason in line for line in said.splitlines())
+
+
+def test_what_is_not_at_hand_is_unknown_with_a_reason(base, capsys):
+    assert cli.main(["plan", str(RECIPE), "--set", f"base.model={base}"]) == 0
+    said = capsys.readouterr().out
+    for reason in ("sft: unknown (the dataset is not on", "dataset: unknown (the Hub does not say: ConnectError"):
+        assert reason in said
+    assert "unknown (needs the rows and the base's tokenizer" in said
+    assert "<your user>/gemma4-e4b-psych-LoRA (private)" in said
+
+
+def test_the_recipe_keeps_every_published_setting():
+    recipe = recipe_file.load(RECIPE)
+    base, data, lora, sft, dpo = recipe.base, recipe.data, recipe.lora, recipe.sft, recipe.dpo
+    assert (base.model, base.quantization, base.double_quant, base.dtype) == (
+        "google/gemma-4-E4B-it", "nf4", True, "bfloat16",
+    )  # fmt: skip
+    assert (data.source, data.columns.prompt) == ("jkhedri/psychology-dataset", "question")
+    assert (data.columns.chosen, data.columns.rejected) == ("response_j", "response_k")
+    assert (data.shuffle_seed, data.test_size, data.split_seed, data.system_in) == (65, 0.1, 42, "user")
+    assert data.system == "You are a calm and compassionate mental health assistant."
+    assert (lora.r, lora.lora_alpha, lora.lora_dropout, lora.target_modules) == (16, 32, 0.05, "attention")
+    assert (sft.num_train_epochs, sft.per_device_train_batch_size, sft.gradient_accumulation_steps) == (1, 1, 2)
+    assert (sft.optim, sft.learning_rate, sft.warmup_steps) == ("paged_adamw_32bit", 2e-4, 10)
+    assert (sft.eval_steps, sft.logging_steps, sft.report_to) == (200, 10, "tensorboard")
+    assert (dpo.beta, dpo.learning_rate, dpo.num_train_epochs) == (0.1, 5e-6, 1)
+    assert "sft" in dpo.loss_type and recipe.gguf.quants == ("Q4_K_M", "Q5_K_M", "Q8_0")
+    assert recipe.merge and recipe.card and recipe.push.private
+
+
+def test_rows_at_hand_give_the_steps(base, rows):
+    made = planned(
+        f"base.model={base}", f"data.source={rows}", "sft.num_train_epochs=1.5", "sft.per_device_train_batch_size=2",
+        "sft.gradient_accumulation_steps=4",
+    )  # fmt: skip
+    # of 21 rows 0.1 are held out, rounded up: 3; 18 rows, 9 batches, 3 steps an epoch, 4.5 steps; DPO: 18 in twos
+    assert made.rows == {"sft": 18, "dpo": 18}
+    assert made.steps == {"sft": 5, "dpo": 9}
+    assert made.downloads == {"base": 0, "dataset": 0}
+
+
+@pytest.mark.parametrize(("rows", "batch", "accumulation", "epochs"), [(5, 1, 2, 1.0), (9, 2, 2, 2.5), (4, 8, 4, 3.0)])
+def test_steps_are_those_that_the_trainer_takes(tmp_path, rows, batch, accumulation, epochs):
+    from transformers import Trainer, TrainingArguments
+
+    class Line(torch.nn.Linear):
+        def forward(self, x):
+            return {"loss": super().forward(x).square().mean()}
+
+    same = {
+        "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation, "num_train_epochs": epochs,
+    }  # fmt: skip
+    settings = TrainingArguments(
+        tmp_path, use_cpu=True, report_to="none", save_strategy="no", disable_tqdm=True, logging_strategy="no", **same
+    )
+    data = [{"x": torch.ones(1)} for _ in range(rows)]
+    trained = Trainer(Line(1, 1), settings, train_dataset=data).train()
+    assert plan.steps(rows, Sft(**same)) == trained.global_step
+
+
+def test_the_published_split_takes_4431_steps():
+    recipe = recipe_file.load(RECIPE)
+    assert plan.steps(8_861, recipe.sft) == 4_431  # pairs of rows, the last one alone
+
+
+def test_a_base_on_the_hub_is_planned_by_fetching_its_configuration_only(base, rows, tmp_path):
+    token, weights = new_token(), b"\0" * 70_000
+    with LocalHub(tmp_path / "hub", tokens={token: "alice"}) as hub:
+        api = HfApi(endpoint=hub.url, token=token)
+        api.create_repo("alice/tiny", private=True)
+        config = (base / "config.json").read_bytes()
+        files = {"config.json": config, "model.safetensors": weights, "tf_model.h5": b"a format that is not fetched"}
+        for name, content in files.items():
+            api.upload_file(path_or_fileobj=content, path_in_repo=name, repo_id="alice/tiny")
+        environment = {**os.environ, **hub.environment(token), "HF_HOME": str(tmp_path / "home")}
+        settings = ["--set", "base.model=alice/tiny", "--set", f"data.source={rows}"]
+        command = [sys.executable, "-m", "localpsych_recipes.cli", "plan", str(RECIPE), *settings]
+        done = subprocess.run(command, env=environment, cwd=RECIPE.parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"base: {(len(weights) + len(config)) / 1000:.1f} kB" in done.stdout
+    assert "alice/gemma4-e4b-psych-GGUF (private)" in done.stdout
+    fetched = {path.name for path in (tmp_path / "home").rglob("snapshots/*/*")}
+    assert fetched == {"config.json"}
+
+
+def test_an_unknown_base_is_one_message_and_exit_code_2(capsys):
+    assert cli.main(["plan", str(RECIPE), "--set", "base.model=nobody/nothing"]) == 2
+    said = capsys.readouterr().err
+    assert "nobody/nothing cannot be fetched" in said and "Traceback" not in said
+
+
+def test_a_folder_without_a_configuration_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no config.json"):
+        planned(f"base.model={tmp_path}")
+
+
+def test_code_that_comes_with_a_configuration_is_not_run(tmp_path):
+    """Phi-3's own repository names Python files in `auto_map`; transformers has the architecture itself."""
+    tiny_models.config("phi3").save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    settings["auto_map"] = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\nclass Model: pass\n")
+    assert type(skeleton.meta_model(tmp_path)).__name__ == "Phi3ForCausalLM"
+    settings["model_type"] = "known_to_nobody"
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="upgrade transformers"):
+        skeleton.meta_model(tmp_path)
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,149 @@
+"""A recipe runs from end to end, once; killed anywhere it goes on to the same release; on two ranks it is one release."""
+
+import json
+import logging
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from localpsych_recipes.demo import tiny_gemma4
+from tests import world as worlds
+
+DATA = Path(tiny_gemma4.__file__).with_name("data")
+REPOSITORIES = {"tiny-gemma4-psych-LoRA", "tiny-gemma4-psych", "tiny-gemma4-psych-GGUF"}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    tiny_gemma4.make(folder / "base", steps=20, say=lambda text: None)
+    rows = folder / "rows"
+    rows.mkdir()
+    for name in ("conversations.jsonl", "README.md", "LICENSE"):
+        shutil.copy(DATA / name, rows)
+    world = worlds.make(folder, folder / "base", rows)
+    yield world
+    world.hub.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world) -> Path:
+    """A run that nothing happened to."""
+    run_dir = world.folder / "undisturbed"
+    (world.folder / "printed.txt").write_text(world.run(run_dir))
+    return run_dir
+
+
+def test_a_recipe_ends_in_three_private_repositories_with_tags_cards_and_the_recipe(world, undisturbed):
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=world.hub.url, token=world.token)
+    for name in REPOSITORIES:
+        info = api.model_info(f"demo/{name}", files_metadata=True)
+        assert info.private
+        files = {s.rfilename for s in info.siblings}
+        assert {"README.md", "recipe.yaml"} <= files
+        assert [t.name for t in api.list_repo_refs(info.id).tags] == ["v0.1.0"]
+    gguf = {s.rfilename for s in api.model_info("demo/tiny-gemma4-psych-GGUF").siblings}
+    assert {"tiny-gemma4-psych-Q4_K_M.gguf", "tiny-gemma4-psych-Q8_0.gguf"} <= gguf
+
+
+def test_a_finished_recipe_run_again_does_nothing(world, undisturbed):
+    before = {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*") if p.is_file() and p.name != "recipe.yaml"}
+    text = world.run(undisturbed)
+    after = {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*") if p.is_file() and p.name != "recipe.yaml"}
+    assert after == before
+    assert len(re.findall("done before", text)) == 7
+
+
+def test_the_reports_say_what_was_measured(undisturbed):
+    reports = {p.stem: json.loads(p.read_text()) for p in (undisturbed / "reports").glob("*.json")}
+    assert set(reports) == {"prepare", "sft", "dpo", "merge", "gguf", "card", "push"}
+    for report in reports.values():
+        assert report["seconds"] > 0 and report["peak_memory_bytes"] > 0
+    assert reports["prepare"]["results"]["counts"]["train"] == 36
+    assert reports["sft"]["results"]["steps"] == 6
+    assert reports["dpo"]["results"]["pairs"] == 36
+
+
+def test_no_row_and_no_token_is_printed_or_published(world, undisturbed):
+    rows = [json.loads(line) for line in (DATA / "conversations.jsonl").read_text().splitlines()]
+    texts = {row[column] for row in rows for column in row}
+    public = [world.folder / "printed.txt", *undisturbed.glob("reports/*"), undisturbed / "pins.json"]
+    public += [p for p in undisturbed.glob("release/*/*") if p.suffix in (".md", ".yaml", ".json") and "token" not in p.name]
+    public += list(undisturbed.glob("logs/**/*"))
+    for path in filter(Path.is_file, public):
+        content = path.read_bytes()
+        assert world.token.encode() not in content, path
+        assert not any(text.encode() in content for text in texts), path
+
+
+def test_killed_in_sft_in_the_merge_and_in_the_push_it_goes_on_to_the_same_release(world, undisturbed):
+    run_dir = world.folder / "killed"
+    world.run_and_kill(run_dir, when=lambda: any(run_dir.glob("sft/checkpoints-*/checkpoint-2/complete")))
+    assert not (run_dir / "reports/sft.json").exists()
+    world.run_and_kill(run_dir, when=(run_dir / "release/merged.partial").exists)
+    assert (run_dir / "reports/dpo.json").exists() and not (run_dir / "reports/merge.json").exists()
+    forget_repositories(world)
+    world.run_and_kill(run_dir, when=commit_arrives())
+    assert (run_dir / "reports/card.json").exists() and not (run_dir / "reports/push.json").exists()
+    text = world.run(run_dir)
+    assert "sft: done before" in text
+    assert worlds.released(run_dir) == worlds.released(undisturbed)
+    assert on_the_hub(world) == REPOSITORIES
+    assert json.loads((run_dir / "reports/sft.json").read_text())["results"]["resumed"]
+
+
+def test_two_ranks_train_together_and_make_one_release(world, tmp_path):
+    launcher = ("--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
+    run_dir = tmp_path / "two"
+    text = world.run(run_dir, "--no-push", launcher=launcher)
+    report = json.loads((run_dir / "reports/sft.json").read_text())
+    assert report["processes"] == 2
+    assert len(list(run_dir.glob("sft/checkpoints-*/checkpoint-6/rng_state_*.pth"))) == 2
+    assert text.count("] merge\n") == 1
+    assert {p.name for p in (run_dir / "release").iterdir()} == {"adapter", "merged", "gguf"}
+    assert not (run_dir / "reports/push.json").exists()
+
+
+def test_stages_are_chosen_and_gaps_refused(world, undisturbed, tmp_path):
+    text = world.run(undisturbed, "--only", "card", "--force")
+    assert "] card\n" in text and "sft" not in text
+    process = world.start(tmp_path / "new", "--from", "merge")
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "has not been run with this recipe" in text and "Traceback" not in text
+    assert not (tmp_path / "new" / "release").exists()
+
+
+def forget_repositories(world) -> None:
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=world.hub.url, token=world.token)
+    for name in REPOSITORIES:
+        api.delete_repo(f"demo/{name}", missing_ok=True)
+
+
+def on_the_hub(world) -> set[str]:
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=world.hub.url, token=world.token)
+    return {name for name in REPOSITORIES if api.repo_exists(f"demo/{name}")}
+
+
+def commit_arrives():
+    """A condition that holds once the embedded Hub has answered a first commit."""
+    seen = []
+
+    class Watch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "/commit/" in record.getMessage():
+                seen.append(time.monotonic())
+
+    logger = logging.getLogger("localpsych_recipes.local_hub")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(Watch())
+    return lambda: bool(seen)

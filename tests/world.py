@@ -1,0 +1,91 @@
+"""A world for whole runs: an embedded Hub with the tiny base and a few rows on it, and the command that users type."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from localpsych_recipes import local_hub
+from localpsych_recipes.local_hub import LocalHub
+from localpsych_recipes.rundir import file_sha256
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+RECIPE = CHECKOUT / "recipes" / "demo.yaml"
+# the demo's recipe on fewer rows and steps; dropout stays, since resuming must bring back its random state too
+SMALL = (
+    "data.max_rows=40", "sft.max_steps=6", "sft.eval_steps=2", "sft.per_device_train_batch_size=2",
+    "dpo.max_steps=3", "dpo.per_device_train_batch_size=2", "gguf.quants=[Q4_K_M, Q8_0]",
+)  # fmt: skip
+USER = "demo"
+
+
+@dataclass
+class World:
+    hub: LocalHub
+    token: str
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.hub.environment(self.token), "HF_HOME": str(self.folder / "hf-home")}
+
+    def command(self, run_dir: Path, *arguments: str, settings=SMALL, launcher=()) -> list[str]:
+        settings = [word for setting in settings for word in ("--set", setting)]
+        program = ["localpsych_recipes", str(RECIPE), "--run-dir", str(run_dir), *settings, *arguments]
+        accelerate = [str(Path(sys.executable).with_name("accelerate")), "launch", *launcher]
+        return [*accelerate, "-m", *program] if launcher else [sys.executable, "-m", *program]
+
+    def start(self, run_dir: Path, *arguments: str, **how) -> subprocess.Popen:
+        return subprocess.Popen(
+            self.command(run_dir, *arguments, **how), cwd=CHECKOUT, env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+
+    def run(self, run_dir: Path, *arguments: str, **how) -> str:
+        """Runs to the end; what it printed. AssertionError with that text if it failed."""
+        process = self.start(run_dir, *arguments, **how)
+        text, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, text
+        return text
+
+    def run_and_kill(self, run_dir: Path, when: Callable[[], bool]) -> None:
+        """kill -9 of the whole process group as soon as `when` holds."""
+        process = self.start(run_dir)
+        try:
+            while not when():
+                assert process.poll() is None, process.communicate()[0]
+                time.sleep(0.001)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def make(folder: Path, base: Path, rows: Path) -> World:
+    """Starts the Hub and puts `base` and the dataset in `rows` on it. The caller closes `hub`."""
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    token = local_hub.new_token()
+    hub = LocalHub(folder / "hub", tokens={token: USER})
+    hub.__enter__()
+    api = HfApi(endpoint=hub.url, token=token)
+    for repo_id, kind, source in (
+        (f"{USER}/tiny-gemma4", "model", base),
+        (f"{USER}/kind-and-unkind-answers", "dataset", rows),
+    ):
+        api.create_repo(repo_id, repo_type=kind, private=True)
+        files = [CommitOperationAdd(p.name, p) for p in sorted(source.iterdir()) if p.is_file()]
+        api.create_commit(repo_id, files, repo_type=kind, commit_message="Add files")
+    return World(hub, token, folder)
+
+
+def released(run_dir: Path) -> dict[str, str]:
+    """SHA-256 of everything a run releases, cards apart: they hold times and memory."""
+    root = run_dir / "release"
+    files = [p for p in sorted(root.rglob("*")) if p.is_file() and p.name != "README.md"]
+    return {p.relative_to(root).as_posix(): file_sha256(p) for p in files}
