@@ -78,7 +78,10 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     """A trained adapter on its base, trainable and called "default", as DPO expects it."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, folder, is_trainable=True)
+    adapted = PeftModel.from_pretrained(model, folder, is_trainable=True)
+    # while it trains, PEFT looks the base up at every checkpoint: in the folder it was loaded from, not on the Hub
+    adapted.peft_config["default"].base_model_name_or_path = model.name_or_path
+    return adapted
 
 
 def _keep_gradients_on_cpu(model: PreTrainedModel) -> None:

@@ -24,12 +24,14 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # name -> fami
     "rsLoRA, sharded": ("qwen3", {"shard": "60KB"}, {"targets": ["q_proj", "up_proj"], "use_rslora": True, "r": 6}),
     "DoRA": ("qwen2", {}, {"targets": ["q_proj", "k_proj", "o_proj"], "use_dora": True}),
     "rank and alpha patterns": ("gemma2", {}, {
-        "targets": ["q_proj", "k_proj"], "rank_pattern": {"layers.0.self_attn.q_proj": 2}, "alpha_pattern": {"k_proj": 3},
+        "targets": ["q_proj", "k_proj"],
+        "rank_pattern": {"layers.0.self_attn.q_proj": 2}, "alpha_pattern": {"k_proj": 3},
     }),
     "modules_to_save and biases": ("qwen2", {"tie_word_embeddings": False}, {
         "targets": ["q_proj"], "modules_to_save": ["lm_head"], "bias": "lora_only",
     }),
     "float16": ("gemma", {"dtype": torch.float16}, {"targets": ["q_proj"]}),
+    "float32": ("llama", {"dtype": torch.float32}, {"targets": ["q_proj"]}),
     "fused projections, DoRA": ("phi3", {}, {"targets": ["qkv_proj", "gate_up_proj"], "use_dora": True}),
     "Gemma 3": ("gemma3", {}, {"targets": LANGUAGE_MODEL.format("q_proj|down_proj")}),
     "Gemma 4, sharded": ("gemma4", {"shard": "100KB"}, {
@@ -181,11 +183,8 @@ def test_stacked_experts_are_refused_as_computed_from_several_tensors(tmp_path: 
     config = Qwen3MoeConfig(**tiny_models.DENSE, head_dim=16, num_experts=4, moe_intermediate_size=32)
     Qwen3MoeForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path / "moe")
     _, adapter = llama_with_adapter(tmp_path)
-    stacked = {f"base_model.model.model.layers.0.mlp.experts.gate_up_proj.lora_{x}.weight": torch.ones(4, 4) for x in "AB"}
-    rewrite(adapter, lambda factors: {key.removesuffix(".weight"): tensor for key, tensor in stacked.items()})
-    assert "no such tensor" in refusal(tmp_path / "moe", adapter, tmp_path).given
-    full = "base_model.model.model.layers.0.mlp.experts.gate_up_proj"
-    rewrite(adapter, lambda factors: {full: torch.ones(4, 64, 64)})
+    stacked = "base_model.model.model.layers.0.mlp.experts.gate_up_proj"
+    rewrite(adapter, lambda factors: {stacked: torch.ones(4, 64, 64)})
     assert "computes on loading from other tensors" in refusal(tmp_path / "moe", adapter, tmp_path).given
 
 
@@ -233,20 +232,22 @@ def test_a_disk_that_fills_up_on_the_way_is_a_users_error(tmp_path: Path) -> Non
             full.write(b"x")
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of a process's memory")
 def test_memory_does_not_grow_with_the_model_even_where_the_largest_tensor_is_adapted(tmp_path: Path) -> None:
     base = tiny_models.build("qwen3", tmp_path / "base", hidden_size=512, vocab_size=131_072)
     adapter = tiny_models.adapter(base, tmp_path / "adapter", targets=["embed_tokens", "q_proj"])
     command = [sys.executable, "-c", MEASURE, str(base), str(adapter), str(tmp_path / "merged")]
     grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert (base / "model.safetensors").stat().st_size > 128 << 20
-    assert grown < 32 << 20
+    assert grown < 64 << 20
 
 
+# VmHWM and not ru_maxrss, which a child process starts at the size of its parent; both count mapped pages
 MEASURE = """
-import resource, sys
+import sys
 import transformers.models.qwen3.modeling_qwen3, transformers.conversion_mapping
 from localpsych_recipes.merging import merge_adapter
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = lambda: 1024 * int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 before = peak()
 merge_adapter(*sys.argv[1:])
 print(peak() - before)
@@ -292,10 +293,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def units_apart(one: torch.Tensor, other: torch.Tensor) -> int:
-    """The largest distance in units in the last place of a 16-bit float type: how many such numbers lie between."""
+    """The largest distance in units in the last place: the numbers of that type that lie between, plus one."""
+    integer = {2: torch.int16, 4: torch.int32}[one.element_size()]
+
     def place(tensor: torch.Tensor) -> torch.Tensor:
-        bits = tensor.view(torch.int16).int()
-        return torch.where(bits < 0, -(bits & 0x7FFF), bits)
+        bits = tensor.view(integer).long()
+        return torch.where(bits < 0, -(bits & torch.iinfo(integer).max), bits)
 
     return int((place(one) - place(other)).abs().max())
 

@@ -99,7 +99,7 @@ def adapter(
 ) -> Path:
     """Write a LoRA adapter of that model in which every tensor, B and DoRA's magnitudes included, is off its start.
 
-    targets: PEFT's `target_modules`; lora_settings: any other argument of `peft.LoraConfig` (use_dora, use_rslora, ...).
+    targets: PEFT's `target_modules`; lora_settings: any other argument of `peft.LoraConfig` (use_dora, ...).
     """
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM

@@ -7,9 +7,9 @@ serve.py  llama-server for as long as a `with` block lasts
 quants.py the quants that llama-quantize knows, and which tensor types each may hold
 """
 
-from localpsych_recipes.llama_cpp.find import tools
+from localpsych_recipes.llama_cpp.find import check_available, tools
 from localpsych_recipes.llama_cpp.quants import QUANTS, expected_types, fallbacks, tensor_types
 from localpsych_recipes.llama_cpp.serve import Server
 from localpsych_recipes.llama_cpp.tools import LlamaCpp, ToolError
 
-__all__ = ["QUANTS", "LlamaCpp", "Server", "ToolError", "expected_types", "fallbacks", "tensor_types", "tools"]
+__all__ = ["QUANTS", "LlamaCpp", "Server", "ToolError", "check_available", "expected_types", "fallbacks", "tensor_types", "tools"]

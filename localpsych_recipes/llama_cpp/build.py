@@ -99,7 +99,7 @@ def locked(path: Path, say: Say) -> Iterator[None]:
 
 def _make(tree: Path, say: Say, binaries: bool) -> None:
     if binaries:
-        _check_compilers()
+        check_compilers()
     work = tree.with_name(f"{tree.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
     say(f"llama.cpp: fetching the source, {PROJECT} {VERSION} (77 MB)")
@@ -117,7 +117,8 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check_compilers() -> None:
+def check_compilers() -> None:
+    """UserError if a program that the build needs is not on the PATH."""
     if missing := [program for program in NEEDED if not shutil.which(program)]:
         packages = " ".join(dict.fromkeys(NEEDED[program] for program in missing))
         raise UserError(
@@ -142,7 +143,7 @@ def fetch(folder: Path) -> Path:
         raise UserError(
             f"pip could not fetch {PROJECT} {VERSION}: {last_lines(run.stderr or run.stdout)}",
             f"its source archive with sha256 {SHA256}",
-            "mend pip's access to a package index, or point LLAMA_CPP_HOME at a built llama.cpp",
+            "mend pip (python -m ensurepip) or its access to an index, or point LLAMA_CPP_HOME at a built llama.cpp",
         )
     return checked(next(folder.glob("*.tar.gz")))
 
@@ -175,6 +176,7 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 def _compile(source: Path, build: Path, say: Say) -> None:
     build.mkdir()
+    # by name, since CMAKE_GENERATOR may ask for one that prints no per cent and is not installed
     _cmake(["-G", "Unix Makefiles", "-S", source, "-B", build, *OPTIONS], build, lambda line: None)
     jobs = f"-j{_cores() + 1}"
     _cmake(["--build", build, jobs, "--target", *BINARIES], build, progress(say))
@@ -190,8 +192,9 @@ def _cmake(arguments: list[str | Path], build: Path, each_line: Say) -> None:
             each_line(line)
     (build / "build.log").write_text("".join(lines))
     if run.returncode:
+        said = [line for line in lines if "error:" in line] or lines  # the compiler's words, not make's after them
         raise UserError(
-            f"llama.cpp did not build: {last_lines(''.join(lines))}",
+            f"llama.cpp did not build: {last_lines(''.join(said))}",
             "cmake to end with status 0",
             f"read {build / 'build.log'}; with little memory, close other programs and try again",
         )

@@ -32,14 +32,22 @@ def tools(say: Say = tell) -> LlamaCpp:
     return _found(_in_folders((*SCRIPTS, *BINARIES), _layouts(build.ensure(say))), "the user's cache")
 
 
+def check_available() -> None:
+    """UserError if the tools are neither there nor can be built here: asked before hours of training, not after."""
+    if home := os.environ.get(HOME_VARIABLE):
+        _in_home(Path(home).expanduser())
+    elif not _on_path(BINARIES) and not build.place(binaries=True).is_dir():
+        build.check_compilers()
+
+
 def _layouts(root: Path) -> list[Path]:
     return [root, root / "bin", root / "build" / "bin"]
 
 
-def _in_folders(names: Iterable[str], folders: Iterable[Path]) -> dict[str, Path]:
+def _in_folders(names: Iterable[str], folders: list[Path]) -> dict[str, Path]:
     """Each name with its first existing file; names without one are left out."""
-    places = {name: [folder / name for folder in folders] for name in names}
-    return {name: next(filter(Path.is_file, paths)) for name, paths in places.items() if any(map(Path.is_file, paths))}
+    found = {name: next((folder / name for folder in folders if (folder / name).is_file()), None) for name in names}
+    return {name: path for name, path in found.items() if path}
 
 
 def _in_home(home: Path) -> dict[str, Path]:

@@ -126,7 +126,7 @@ def _python(script: Path, *arguments: str | Path) -> None:
     """Runs a converter with this interpreter, the gguf package beside the script, and no network."""
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     env.pop("NO_LOCAL_GGUF", None)
-    run([sys.executable, script, *arguments], env=env)
+    run([sys.executable, script.resolve(), *arguments], env=env)  # a link on the PATH has no gguf package beside it
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def read_adapter(folder: Path) -> dict[str, Change]:
     Only headers are read. Raises UserError for anything but a LoRA adapter in safetensors that can be merged exactly.
     """
     if not (folder / CONFIG).exists() or not (folder / WEIGHTS).exists():
-        raise UserError(f"{folder} lacks {CONFIG} or {WEIGHTS}", "a PEFT adapter in safetensors", "save it with PEFT")
+        raise UserError(f"{folder} lacks {CONFIG} or {WEIGHTS}", "a PEFT adapter in safetensors", "save it by PEFT")
     settings = json.loads((folder / CONFIG).read_text())
     _check_settings(settings)
     changes, factors = {}, {}
@@ -98,7 +98,7 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
         raise UserError(f"an adapter of type {settings.get('peft_type')}", "LORA", "merge it with PEFT itself")
     for key, reason in UNSUPPORTED.items():
         if settings.get(key):
-            raise UserError(f"an adapter with {key}: {reason}", "a LoRA adapter without it", "merge it with PEFT itself")
+            raise UserError(f"an adapter with {key}: {reason}", "LoRA without it", "merge it with PEFT itself")
     start = settings.get("init_lora_weights", True)
     if start not in PLAIN_STARTS:
         raise UserError(

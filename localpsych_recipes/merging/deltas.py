@@ -46,7 +46,8 @@ class _Factors:
 
         DoRA: W' = m * (W + delta) / |W + delta|, the norm over each row (https://huggingface.co/papers/2402.09353).
         """
-        total = weight.float().addmm_(self.left[first:last], self.right, alpha=self.scaling)
+        total = weight.to(torch.float32, copy=True)  # a float32 base would otherwise be changed in place
+        total.addmm_(self.left[first:last], self.right, alpha=self.scaling)
         if self.magnitude is not None:
             total.mul_((self.magnitude[first:last] / torch.linalg.norm(total, dim=1))[:, None])
         return total

@@ -31,7 +31,7 @@ def match(changes: Mapping[str, Change], names: Names, stored: Mapping[str, Stor
     matched = {}
     for name, change in changes.items():
         _check_tied(name, names)
-        on_disk = name  # adapters of older transformers say the name on disk already
+        on_disk = names.on_disk.get(name, name)  # adapters of older transformers say the name on disk already
         if on_disk not in stored:
             raise _no_tensor(name, names)
         _check_tensor(name, change, stored[on_disk])

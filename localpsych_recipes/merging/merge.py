@@ -66,9 +66,10 @@ class MergeReport:
 def merge_adapter(base: Path, adapter: Path, out: Path, *, progress: Progress | None = None) -> MergeReport:
     """Write to `out` the model in `base` with the LoRA adapter in `adapter` merged into it, in the base's own dtype.
 
-    Same numbers as PEFT's merge_and_unload to within one unit in the last place: both add in float32 and round once
-    (an embedding's delta is rounded twice by PEFT). Shards, headers, index and every other file are the base's own,
-    but for NOT_COPIED. Memory: the largest module's A and B and some blocks, whatever the model's size.
+    Same numbers as PEFT's merge_and_unload to within one unit in the last place (nearly always to the bit): both add in
+    float32 and round once. Only an embedding's delta does PEFT round before adding it, too. Shards, headers, index and
+    every other file are the base's own, but for NOT_COPIED. Memory: the largest module's A and B and some blocks,
+    whatever the model's size.
     An `out` that is there already is replaced at the end. progress: bytes of shards written, and in all.
     Raises UserError, before anything is written, if the base is quantised or not safetensors, if the adapter cannot be
     merged exactly or does not fit the base, or if the disk is too small; later, if the result is not finite.
@@ -157,4 +158,4 @@ def _room_for(size: int, out: Path) -> Iterator[None]:
 
 
 def _disk_full(out: Path, need: str) -> UserError:
-    return UserError(f"no room for the merged model in {out.parent}", need, "free some space, or move the run directory")
+    return UserError(f"no room for the merged model in {out.parent}", need, "free space, or move the run directory")

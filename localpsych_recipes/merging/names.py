@@ -19,7 +19,8 @@ from localpsych_recipes.errors import UserError
 @dataclass(frozen=True)
 class Names:
     """on_disk: name in the model -> name on disk. converted: names in the model whose tensors the loader computes
-    (stacked experts, split projections) instead of renaming. tied: name in the model -> the name whose tensor it shares.
+    (stacked experts, split projections) instead of renaming. tied: name in the model -> the name whose tensor it
+    shares.
     """
 
     on_disk: Mapping[str, str]

@@ -67,16 +67,16 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_header(file: Path) -> dict[str, StoredTensor]:
-    """Every tensor of a safetensors file by its name, in the order of their bytes. Raises UserError if it is cut short."""
+    """Every tensor of a safetensors file by its name, by position. Raises UserError if the file is cut short."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(length)) if 8 + length <= size else {}
     header.pop("__metadata__", None)
-    tensors = [
-        StoredTensor(name, file, entry["dtype"], tuple(entry["shape"]), *(8 + length + o for o in entry["data_offsets"]))
-        for name, entry in header.items()
-    ]
+    tensors = []
+    for name, entry in header.items():
+        start, stop = (8 + length + offset for offset in entry["data_offsets"])
+        tensors.append(StoredTensor(name, file, entry["dtype"], tuple(entry["shape"]), start, stop))
     tensors.sort(key=lambda tensor: tensor.start)
     if not tensors or tensors[-1].stop != size:
         raise UserError(

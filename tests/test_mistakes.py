@@ -1,0 +1,101 @@
+"""A user's mistake ends in one clear message and exit code 2, before anything is made."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from localpsych_recipes import local_hub
+
+RECIPE = """\
+name: broken
+base: {model: demo/base}
+data:
+  source: rows.jsonl
+  test_size: 0.5
+  columns: {prompt: question, chosen: good, rejected: bad}
+sft:
+dpo:
+merge:
+gguf:
+card:
+push:
+"""
+ROW = {"question": "the-secret-question", "good": "the-secret-answer", "bad": "no"}
+MISTAKES = {
+    "a typo": ("sft.lerning_rate=1", "did you mean learning_rate?"),
+    "a wrong type": ("sft.warmup_steps=many", "sft.warmup_steps: 'many' is text, expected a int"),
+    "a column that is not there": ("data.columns.rejected=bda", "'bda'"),
+    "an unknown stage": ("megre={}", "did you mean merge?"),
+    "contradictory splits": ("data.test_split=test", "contradicts test_size"),
+    "a number in quotes": ("sft.learning_rate='\"2e-4\"'", "write it without quotes"),
+    "a dataset that cannot be read": ("data.source=missing.jsonl", "missing.jsonl"),
+    "an unknown base": ("base.model=demo/no-such-model", "demo/no-such-model"),
+    "a local base without weights": ("base.model=./empty", "config.json"),
+    "no such quant": ("gguf.quants=[Q4_K_X]", "did you mean Q4_K_M?"),
+    "a rejected column as the answer": ("data.columns.chosen=bad", "can never be trained on"),
+}
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    from huggingface_hub import HfApi
+
+    token = local_hub.new_token()
+    with local_hub.LocalHub(tmp_path_factory.mktemp("hub"), tokens={token: "demo"}) as hub:
+        api = HfApi(endpoint=hub.url, token=token)
+        api.create_repo("demo/base", private=False)
+        yield hub, token
+
+
+@pytest.fixture
+def place(tmp_path) -> Path:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(ROW) + "\n" for _ in range(4)))
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+def mistake(place: Path, hub, *arguments: str, token: str | None = None) -> str:
+    """Runs as a user does; what was printed, once it is known to be one message and to have made nothing."""
+    before = sorted(place.rglob("*"))
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(place.parent / "hf-home"), "HF_TOKEN": token or ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "localpsych_recipes", *arguments], cwd=place, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert done.stderr.count("localpsych: ") == 1
+    assert "expected: " in done.stderr and "do: " in done.stderr
+    assert "secret" not in done.stderr and not (token and token in done.stderr)
+    assert sorted(place.rglob("*")) == before
+    return done.stderr
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_broken_recipe(place, hub, name):
+    setting, hint = MISTAKES[name]
+    setting = setting.replace("'\"", '"').replace("\"'", '"')
+    assert hint in mistake(place, hub[0], "recipe.yaml", "--set", setting, token=hub[1])
+
+
+def test_a_missing_token(place, hub):
+    assert "HF_TOKEN" in mistake(place, hub[0], "recipe.yaml")
+
+
+def test_a_wrong_token(place, hub):
+    wrong = local_hub.new_token()
+    assert "token" in mistake(place, hub[0], "recipe.yaml", token=wrong)
+
+
+def test_a_recipe_that_cannot_be_read(place, hub):
+    (place / "folder").mkdir()
+    for name in ("missing.yaml", "folder"):
+        assert "cannot be read" in mistake(place, hub[0], name)
+
+
+def test_a_stage_that_the_recipe_does_not_have(place, hub):
+    assert "one of this recipe's stages" in mistake(place, hub[0], "recipe.yaml", "--only", "evaluate", token=hub[1])
