@@ -98,6 +98,7 @@ def adapter_kept_in_fp32(model: torch.nn.Module) -> Iterator[None]:
 def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
     """Trains from the last complete checkpoint or from the start. Results: steps, best step and metric, loss, seconds."""
     folder = Path(trainer.args.output_dir)
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.dir.logs(folder.parent.name))
     if run.ranks.main:
         run.dir.forget_checkpoints(folder.parent.name, but=run.fingerprint)
     trainer.remove_callback(PrinterCallback)
@@ -116,7 +117,6 @@ def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
         "train_loss": output.training_loss,
         "best_step": best,
         "best_metric": state.best_metric,
-        "tokens_seen": int(state.num_input_tokens_seen) or None,
         "resumed": bool(checkpoint),
     }
 

@@ -43,7 +43,7 @@ class World:
 
     def start(self, run_dir: Path, *arguments: str, **how) -> subprocess.Popen:
         return subprocess.Popen(
-            self.command(run_dir, *arguments, **how), cwd=CHECKOUT, env=self.environment, text=True,
+            self.command(run_dir, *arguments, **how), cwd=CHECKOUT, env=self.environment | threads(how), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
@@ -64,6 +64,11 @@ class World:
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+
+
+def threads(how: dict) -> dict[str, str]:
+    # several ranks on two cores: more threads than cores wait for each other
+    return {"OMP_NUM_THREADS": "1"} if how.get("launcher") else {}
 
 
 def make(folder: Path, base: Path, rows: Path) -> World:

@@ -1,0 +1,54 @@
+"""The recipe that goes with every release: pinned, and without paths and addresses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from finished_run import KINDS, OWNER, cards, finished_run
+
+from localpsych_recipes import recipe_file
+from localpsych_recipes.pipeline import Run
+from localpsych_recipes.stages import card
+
+
+def published(run: Run) -> str:
+    card.run(run)
+    texts = {(run.dir.release(kind) / "recipe.yaml").read_text() for kind in KINDS}
+    assert len(texts) == 1
+    return texts.pop()
+
+
+def test_the_published_recipe_is_the_runs_pinned_to_commits(tmp_path: Path) -> None:
+    run = finished_run(tmp_path, OWNER)
+    (tmp_path / "again.yaml").write_text(published(run))
+    again = recipe_file.load(tmp_path / "again.yaml")
+    base = run.recipe.base.model_copy(update={"revision": "a" * 40})
+    data = run.recipe.data.model_copy(update={"revision": "b" * 40})
+    assert again == run.recipe.model_copy(update={"base": base, "data": data})
+
+
+def test_paths_and_addresses_stay_on_this_machine(tmp_path: Path) -> None:
+    base = ("base.model=/home/alice/models/secret", "base.hub_id=alice/base")
+    rows = "data.source=/home/alice/private/rows.jsonl"
+    trainer = {"deepspeed": "/home/alice/ds.json", "trackio_space_id": "https://server.local/x", "adam_beta1": 0.8}
+    pins = {
+        "base": {"local": {"name": "secret", "sha256": "d" * 64}},
+        "dataset": {"id": None, "file": "rows.jsonl", "sha256": "e" * 64},
+    }
+    text = published(finished_run(tmp_path, OWNER, *base, rows, f"sft.trainer={json.dumps(trainer)}", pins=pins))
+    assert "/home" not in text and "private" not in text.replace("private: true", "") and "server.local" not in text
+    assert "secret" in text and "d" * 64 in text and "rows.jsonl" in text and "e" * 64 in text
+    (tmp_path / "again.yaml").write_text(text)
+    again = recipe_file.load(tmp_path / "again.yaml")
+    assert (again.base.model, again.data.source) == ("alice/base", "./rows.jsonl")
+    assert again.sft.trainer == {"adam_beta1": 0.8}
+
+
+def test_a_server_of_data_is_not_named(tmp_path: Path) -> None:
+    pins = {"dataset": {"id": None, "file": "rows.csv?token=abc"}}
+    run = finished_run(tmp_path, OWNER, "data.source=https://internal.example/rows.csv?token=abc", pins=pins)
+    text = published(run)
+    assert "internal.example" not in text and "abc" not in text and "rows.csv" in text
+    for name in cards(run).values():
+        assert "internal.example" not in name and "token=abc" not in name

@@ -1,0 +1,101 @@
+"""Three repositories, in order, each in one commit with its card, private, tagged, and the same when pushed again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from embedded_hub import TOKENS, alice, bob, hub  # noqa: F401  fixtures
+from finished_run import finished_run
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
+
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.pipeline import Run
+from localpsych_recipes.rundir import file_sha256
+from localpsych_recipes.stages import card, push
+
+REPOSITORIES = ["alice/calm-LoRA", "alice/calm", "alice/calm-GGUF"]
+
+
+@pytest.fixture
+def run(tmp_path: Path, hub) -> Run:
+    run = finished_run(tmp_path)
+    card.run(run)
+    return run
+
+
+def test_a_release_is_three_private_tagged_repositories(run, alice, bob) -> None:
+    found = push.run(run)["repositories"]
+    assert [r["repo_id"] for r in found] == REPOSITORIES
+    for kind, done in zip(("adapter", "merged", "gguf"), found, strict=True):
+        files = [p for p in run.dir.release(kind).rglob("*") if p.is_file()]
+        assert (done["files"], done["bytes"]) == (len(files), sum(p.stat().st_size for p in files))
+        assert done["private"] and done["tag"] == "v1.2.3"
+        tags = alice.list_repo_refs(done["repo_id"]).tags
+        assert {t.name: t.target_commit for t in tags} == {"v1.2.3": done["commit"]}
+        for path in files:
+            name = path.relative_to(run.dir.release(kind)).as_posix()
+            assert file_sha256(Path(alice.hf_hub_download(done["repo_id"], name))) == file_sha256(path)
+        with pytest.raises(RepositoryNotFoundError):
+            bob.model_info(done["repo_id"])
+
+
+def test_the_card_comes_with_the_files(run, alice) -> None:
+    for done in push.run(run)["repositories"]:
+        commits = alice.list_repo_commits(done["repo_id"])
+        assert [c.title for c in commits if c.title == "calm 1.2.3"] == ["calm 1.2.3"]
+        before = alice.list_repo_files(done["repo_id"], revision=commits[1].commit_id)
+        assert set(before) <= {".gitattributes"}
+
+
+def test_pushing_again_changes_nothing(run) -> None:
+    first = push.run(run)["repositories"]
+    again = push.run(run)["repositories"]
+    assert [r["commit"] for r in again] == [r["commit"] for r in first]
+    assert [r["changed"] for r in first + again] == [True] * 3 + [False] * 3
+
+
+def test_a_push_that_was_killed_in_between_goes_on(run, alice, monkeypatch) -> None:
+    create, count = HfApi.create_commit, iter(range(9))
+
+    def killed(self, *arguments, **options):
+        if next(count) == 1:
+            raise KeyboardInterrupt
+        return create(self, *arguments, **options)
+
+    monkeypatch.setattr(HfApi, "create_commit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        push.run(run)
+    assert [r["changed"] for r in push.run(run)["repositories"]] == [False, True, True]
+
+
+def test_the_cards_name_the_owner_that_the_push_found(tmp_path, hub, alice, monkeypatch) -> None:
+    run = finished_run(tmp_path)
+    with monkeypatch.context() as logged_out:
+        logged_out.delenv("HF_TOKEN")
+        card.run(run)
+    assert "USER/calm" in (run.dir.release("gguf") / "README.md").read_text()
+    push.run(run)
+    assert alice.model_info("alice/calm-GGUF").card_data["base_model"] == "alice/calm"
+
+
+def test_only_what_the_recipe_makes_is_published(tmp_path, hub, alice) -> None:
+    run = finished_run(tmp_path, "gguf=false")
+    card.run(run)
+    assert run.dir.release("gguf").is_dir()
+    assert [r["repo_id"] for r in push.run(run)["repositories"]] == REPOSITORIES[:2]
+    assert not alice.repo_exists("alice/calm-GGUF")
+
+
+def test_a_local_base_without_its_hub_id_is_not_pushed(tmp_path, hub) -> None:
+    run = finished_run(tmp_path, "base.model=/models/base")
+    with pytest.raises(UserError, match="base.hub_id"):
+        push.run(run)
+
+
+def test_a_token_that_cannot_write_ends_the_push_before_it_begins(run, alice, monkeypatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKENS["alice:read"])
+    with pytest.raises(UserError, match="read-only"):
+        push.run(run)
+    assert not alice.repo_exists(REPOSITORIES[0])
