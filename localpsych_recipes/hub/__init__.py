@@ -9,8 +9,19 @@
 Nothing here imports huggingface_hub before it is called.
 """
 
-from localpsych_recipes.hub.account import preflight, repositories, whoami
+from localpsych_recipes.hub.account import preflight, repositories, user, whoami
 from localpsych_recipes.hub.publishing import Published, publish
 from localpsych_recipes.hub.reading import MODEL_FILES, Pin, pin, snapshot
 
-__all__ = ["MODEL_FILES", "Pin", "Published", "pin", "preflight", "publish", "repositories", "snapshot", "whoami"]
+__all__ = [
+    "MODEL_FILES",
+    "Pin",
+    "Published",
+    "pin",
+    "preflight",
+    "publish",
+    "repositories",
+    "snapshot",
+    "user",
+    "whoami",
+]

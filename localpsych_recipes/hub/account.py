@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.hub.client import BRIEF, api, patiently
+from localpsych_recipes.hub.client import api, patiently
 from localpsych_recipes.hub.failures import LOG_IN, NO_TOKEN, explained
 from localpsych_recipes.recipe import Push
 from localpsych_recipes.rundir import RELEASES
@@ -18,6 +19,14 @@ def whoami() -> str:
     return _identity()["name"]
 
 
+def user() -> str | None:
+    """As `whoami`, but None where nobody says so: without a token, or while the Hub is out of reach."""
+    try:
+        return whoami()
+    except UserError:
+        return None
+
+
 def repositories(push: Push | None, name: str, user: str) -> dict[str, str]:
     """The three repositories' ids by kind. Those without an owner go to the recipe's namespace, else to `user`."""
     owner = (push and push.namespace) or user
@@ -25,17 +34,19 @@ def repositories(push: Push | None, name: str, user: str) -> dict[str, str]:
     return {kind: repo if "/" in repo else f"{owner}/{repo}" for kind, repo in given.items()}
 
 
-def preflight(push: Push, name: str) -> dict[str, str]:
-    """The three repositories' ids, after it is known that this token may write to them and that each is as private
-    as the recipe says. Nothing is created. UserError for whatever would fail after training.
+def preflight(push: Push, name: str, kinds: Iterable[str] = RELEASES, new_tag: str | None = None) -> dict[str, str]:
+    """The three repositories' ids, after it is known that this token may write to those of `kinds` and that they are
+    as private as the recipe says. Nothing is created. UserError for whatever would fail after training.
+
+    new_tag: of a release that does not exist yet; a repository that has it already holds another one.
     """
     who = _identity()
     if _role(who) == "read":
         raise UserError("the token for the Hub is read-only", "a token of the role write", LOG_IN)
     names = repositories(push, name, who["name"])
-    for repo_id in names.values():
+    for repo_id in (names[kind] for kind in kinds):
         _refuse_foreign(repo_id, who)
-        _refuse_unwritable(repo_id, push.private)
+        _refuse_unfit(repo_id, push.private, new_tag)
     return names
 
 
@@ -56,7 +67,7 @@ def _identity() -> dict[str, Any]:
     if not get_token():
         raise UserError(*NO_TOKEN)
     with explained("the user's account", "push"):
-        return patiently(lambda: api().whoami(), _silent, BRIEF)
+        return patiently(lambda: api().whoami(), briefly=True)
 
 
 def _role(who: dict[str, Any]) -> str | None:
@@ -74,17 +85,26 @@ def _refuse_foreign(repo_id: str, who: dict[str, Any]) -> None:
         )
 
 
-def _refuse_unwritable(repo_id: str, private: bool) -> None:
+def refuse_taken_tag(repo_id: str, tag: str, at: str) -> None:
+    """UserError for a tag that stands at another release's commit, `at`."""
+    raise UserError(
+        f"{repo_id} has the tag {tag} already, at {at[:12]}, and this release is another one",
+        "one release for each version",
+        "raise `version` in the recipe",
+    )
+
+
+def _refuse_unfit(repo_id: str, private: bool, new_tag: str | None) -> None:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     with explained(repo_id, "push"):
         try:
-            info = patiently(lambda: api().repo_info(repo_id), _silent, BRIEF)
+            info = patiently(lambda: api().repo_info(repo_id), briefly=True)
         except RepositoryNotFoundError:
             return  # it will be created
         refuse_other_visibility(repo_id, bool(info.private), private)
-        patiently(lambda: api().auth_check(repo_id, write=True), _silent, BRIEF)
-
-
-def _silent(text: str) -> None:
-    pass
+        patiently(lambda: api().auth_check(repo_id, write=True), briefly=True)
+        tags = patiently(lambda: api().list_repo_refs(repo_id).tags, briefly=True) if new_tag else []
+    for ref in tags:
+        if ref.name == new_tag:
+            refuse_taken_tag(repo_id, ref.name, ref.target_commit)

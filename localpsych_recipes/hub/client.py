@@ -46,15 +46,16 @@ def _limit_silence() -> None:
 
 def patiently(
     question: Callable[[], T],
-    say: Say,
-    pauses: tuple[float, ...] = PAUSES,
+    say: Say = lambda text: None,
+    *,
+    briefly: bool = False,
     passing: frozenset[int] = PASSING,
 ) -> T:
     """What `question` returns, asked again after failures that pass: lost connections and the statuses `passing`.
 
     The Hub's Retry-After replaces the pause. Whatever else `question` raises, and its last failure, comes through.
     """
-    for pause in pauses:
+    for pause in BRIEF if briefly else PAUSES:
         try:
             return question()
         except Exception as error:
@@ -73,11 +74,20 @@ def passes(error: BaseException, statuses: frozenset[int] = PASSING) -> bool:
 
     if (status := status_of(error)) is not None:
         return status in statuses
-    if type(error) is RuntimeError:  # uploads raise it, with the reason as its cause where there is one
-        return error.__cause__ is None or passes(error.__cause__, statuses)
+    if type(error) is RuntimeError and error.__cause__ is None:  # from Xet, whose errors say no more than a text
+        return True
+    if cause := wrapped(error):
+        return passes(cause, statuses)
     if isinstance(error, ConnectionError) and not isinstance(error, OfflineModeIsEnabled):
         return not re.search(r"\b40\d\b", str(error))  # Xet names a refused token's status in the text alone
     return isinstance(error, httpx2.TransportError)
+
+
+def wrapped(error: BaseException) -> BaseException | None:
+    """The failure behind the client's wrappers: an upload's RuntimeError, a download's "not in the cache either"."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    return error.__cause__ if type(error) is RuntimeError or isinstance(error, LocalEntryNotFoundError) else None
 
 
 def status_of(error: BaseException) -> int | None:
@@ -88,8 +98,8 @@ def status_of(error: BaseException) -> int | None:
 
 def reason(error: BaseException) -> str:
     """A failure in a few words, without addresses and headers."""
-    if isinstance(error, RuntimeError) and error.__cause__:
-        return reason(error.__cause__)
+    if cause := wrapped(error):
+        return reason(cause)
     status = status_of(error)
     return f"status {status}" if status else f"no answer ({type(error).__name__})"
 
@@ -99,10 +109,10 @@ def _asked_pause(error: BaseException) -> float | None:
     from huggingface_hub.utils import parse_ratelimit_headers
 
     if status_of(error) is None:
-        return _asked_pause(error.__cause__) if error.__cause__ else None
+        return _asked_pause(cause) if (cause := wrapped(error)) else None
     headers = error.response.headers  # type: ignore[attr-defined]
     asked = headers.get("Retry-After", "")
     if asked.isdecimal():
-        return min(float(asked) + 1, LONGEST_PAUSE)
+        return min(float(asked), LONGEST_PAUSE)
     limit = parse_ratelimit_headers(headers) if status_of(error) == 429 else None
     return min(limit.reset_in_seconds + 1.0, LONGEST_PAUSE) if limit else None

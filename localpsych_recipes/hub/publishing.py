@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.hub.account import refuse_other_visibility
+from localpsych_recipes.hub.account import refuse_other_visibility, refuse_taken_tag
 from localpsych_recipes.hub.client import PASSING, Say, api, patiently, status_of
 from localpsych_recipes.hub.failures import explained
 from localpsych_recipes.progress import amount
@@ -109,7 +109,7 @@ def opened(repo_id: str, private: bool) -> Remote:
             raise UserError(
                 f"{repo_id} was created public although private was asked; no file was uploaded",
                 "a private repository",
-                "make it private in its settings on the Hub, or delete it there and set push.namespace to another owner",
+                "make it private in its settings on the Hub, or delete it and set push.namespace to another owner",
             ) from None
     refuse_other_visibility(repo_id, remote.private, private)
     return remote
@@ -164,11 +164,7 @@ def _operations(
 def _refuse_moved_tag(remote: Remote, tag: str, differs: bool) -> None:
     at = remote.tags.get(tag)
     if at is not None and (differs or at != remote.head):
-        raise UserError(
-            f"{remote.repo_id} has the tag {tag} already, at {at[:12]}, and this release is another one",
-            "one release for each version",
-            "raise `version` in the recipe",
-        )
+        refuse_taken_tag(remote.repo_id, tag, at)
 
 
 def _verify(local: Mapping[str, LocalFile], remote: Remote, private: bool) -> None:

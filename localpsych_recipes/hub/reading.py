@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.hub.client import BRIEF, Say, api, patiently
+from localpsych_recipes.hub.client import Say, api, patiently
 from localpsych_recipes.hub.failures import explained
 
 Kind = Literal["model", "dataset"]
 KEYS = {"model": "base.model", "dataset": "data.source"}  # where a recipe names a repository of each kind
 # of a model, in patterns of fnmatch, whose * crosses folders; code is run only under base.trust_remote_code
-MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py", "README.md", "LICENSE*", "NOTICE*")
+MODEL_FILES = (
+    "*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py", "README.md", "LICENSE*", "NOTICE*",
+)  # fmt: skip
 # the same weights once more, in other layouts
 MODEL_COPIES = ("original/*", "onnx/*", "consolidated*.safetensors")
 
@@ -43,7 +45,7 @@ def pin(repo_id: str, repo_type: Kind, revision: str | None) -> Pin:
 
     with explained(repo_id, KEYS[repo_type]):
         try:
-            info = patiently(lambda: api().repo_info(repo_id, repo_type=repo_type, revision=revision), _silent, BRIEF)
+            info = patiently(lambda: api().repo_info(repo_id, repo_type=repo_type, revision=revision), briefly=True)
         except OfflineModeIsEnabled:
             if found := _cached_pin(repo_id, repo_type, revision):
                 return found
@@ -87,6 +89,8 @@ def snapshot(
     if found is None:
         say(f"      {repo_id}: fetching {commit[:12]} into the Hub's cache")
         with explained(repo_id, KEYS[repo_type]):
+            # asked first: a download that finds nobody is tried again for minutes
+            patiently(lambda: api().repo_info(repo_id, repo_type=repo_type, revision=commit), briefly=True)
             found = Path(patiently(lambda: _fetch(repo_id, commit, repo_type, allow), say))
     if repo_type == "model" and (missing := _missing_weights(found)):
         raise UserError(
@@ -126,7 +130,3 @@ def _missing_weights(folder: Path) -> str | None:
         if missing := [name for name in shards if not (folder / name).exists()]:
             return missing[0]
     return None if any(folder.glob("*.safetensors")) else "*.safetensors"
-
-
-def _silent(text: str) -> None:
-    pass

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from embedded_hub import LOST, alice, bob, failing, hub, status  # noqa: F401  hub, alice and bob are fixtures
+from embedded_hub import LOST, TOKENS, alice, bob, failing, hub, status  # noqa: F401  hub, alice and bob are fixtures
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -152,6 +152,15 @@ def test_patience_ends(publish, monkeypatch) -> None:
     failing(monkeypatch, "create_commit", *[status(503)] * 6)
     with pytest.raises(UserError, match="status 503"):
         publish()
+
+
+def test_an_answer_that_repeats_the_token_does_not_show_it(publish, monkeypatch) -> None:
+    refusal = status(418)
+    refusal.server_message = f"no {{commits}} with {TOKENS['alice']}"
+    failing(monkeypatch, "create_commit", refusal)
+    with pytest.raises(UserError, match=r"status 418 no \{commits\} with hf_\*\*\*") as error:
+        publish()
+    assert TOKENS["alice"] not in str(error.value)
 
 
 def test_somebody_elses_commit_in_between_is_not_overwritten(publish, alice, monkeypatch) -> None:

@@ -1,0 +1,200 @@
+"""Recipe, pins and reports -> what a template may say. A measured number comes from a report or is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from localpsych_recipes import __version__
+from localpsych_recipes.cards import metadata, published
+from localpsych_recipes.pipeline import Run
+from localpsych_recipes.recipe import Recipe
+from localpsych_recipes.resources import resource
+from localpsych_recipes.rundir import RELEASES
+
+# what a report may hold of a measurement: stage, key of its results, words, key of the number of rows measured on
+MEASURES = (
+    ("sft", "eval_loss", "Loss on held-out answers, nats per token", "eval_rows"),
+    ("sft", "eval_perplexity", "Perplexity on held-out answers", "eval_rows"),
+    ("sft", "whole_conversation_loss", "Loss on whole held-out conversations, nats per token", "eval_rows"),
+    ("sft", "whole_conversation_row_mean_loss", "The same, as the mean of each conversation's mean", "eval_rows"),
+    ("dpo", "eval_loss", "DPO's loss on held-out pairs", "eval_pairs"),
+    ("dpo", "eval_accuracy", "Share of held-out pairs whose better answer gained more than the worse", "eval_pairs"),
+    ("dpo", "eval_margin", "Mean reward margin between the two answers", "eval_pairs"),
+    ("dpo", "chosen_logps_change", "Mean change of the better answer's log-likelihood, nats per answer", "eval_pairs"),
+)
+UNITS = {"eval_rows": "rows", "eval_pairs": "pairs"}
+# what was trained: stage, key of its results, words
+COUNTS = (
+    ("sft", "train_rows", "answers trained on"),
+    ("sft", "trained_tokens", "tokens that carried loss"),
+    ("sft", "truncated_rows", "answers cut at the maximum length"),
+    ("sft", "dropped_rows", "answers left out as too long"),
+    ("sft", "steps", "optimiser steps"),
+    ("sft", "best_step", "step whose adapter was kept"),
+    ("dpo", "pairs", "pairs trained on"),
+    ("dpo", "dropped_pairs", "pairs left out as too long"),
+    ("dpo", "steps", "optimiser steps"),
+    ("dpo", "best_step", "step whose adapter was kept"),
+    ("merge", "adapted_tensors", "tensors of the base that the adapter changes"),
+    ("merge", "unchanged_tensors", "tensors that are byte-identical to the base's"),
+)
+# counts of the rows, in the order in which they were made
+ROWS = (
+    ("rows", "rows in the source"),
+    ("empty", "with an empty field, dropped"),
+    ("duplicates", "repeated rows"),
+    ("duplicates_dropped", "of them dropped"),
+    ("over_max_rows", "left out by the recipe's limit"),
+    ("train", "to train on"),
+    ("test", "held out"),
+    ("prompts_in_both_splits", "held-out prompts that also occur in training"),
+    ("equal_pairs", "pairs of equal answers"),
+)
+SETTINGS = (
+    "learning_rate", "lr_scheduler_type", "warmup_steps", "num_train_epochs", "max_steps", "optim", "weight_decay",
+    "per_device_train_batch_size", "gradient_accumulation_steps", "max_grad_norm", "max_length", "beta", "loss_type",
+    "loss_weights",
+)  # fmt: skip
+
+
+def kinds(recipe: Recipe) -> tuple[str, ...]:
+    """The repositories that a recipe makes, in the order in which they are published."""
+    makes = {"adapter": True, "merged": recipe.merge is not None, "gguf": recipe.gguf is not None}
+    return tuple(kind for kind in RELEASES if makes[kind])
+
+
+def facts(run: Run, kind: str, repositories: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that the template of one kind of card may name."""
+    recipe = run.recipe
+    return {
+        "kind": kind,
+        "recipe": recipe,
+        "title": (recipe.card and recipe.card.title) or recipe.name,
+        "id": repositories[kind],
+        "others": {k: repositories[k] for k in kinds(recipe) if k != kind},
+        "private": recipe.push.private if recipe.push else None,
+        "base": _base(run),
+        "dataset": _dataset(run),
+        "rows": _rows(run),
+        "methods": [stage for stage in ("sft", "dpo") if getattr(recipe, stage)],
+        "measured": _measured(run),
+        "counts": _counts(run),
+        "settings": _settings(recipe),
+        "files": _files(run, kind),
+        "stages": _stages(run),
+        "hardware": _hardware(run),
+        "versions": _versions(run),
+        "licences": _licences(run),
+        "results": {stage: _results(run, stage) for stage in ("sft", "dpo", "merge", "gguf")},
+        "crisis": _yaml("crisis.yaml"),
+        "prose": _prose(recipe),
+        "tool": __version__,
+    }
+
+
+def _results(run: Run, stage: str) -> dict[str, Any]:
+    """What a stage of this recipe reported; an older report of a stage that it no longer has does not count."""
+    report = run.report(stage) if getattr(run.recipe, stage, None) else None
+    return report["results"] if report else {}
+
+
+def _base(run: Run) -> dict[str, Any]:
+    pin, base_id = run.pins["base"], run.recipe.base_id
+    local = pin.get("local") or {}
+    return {"id": base_id, "name": base_id or local.get("name"), "commit": pin.get("commit")}
+
+
+def _dataset(run: Run) -> dict[str, Any]:
+    pin = run.pins["dataset"]
+    return {**pin, "file": published.file_name(pin.get("file") or run.recipe.data.source)}
+
+
+def _rows(run: Run) -> list[tuple[str, int]]:
+    """Words and counts; zeros are said only of what every reader asks for."""
+    report = run.report("prepare")
+    counts = (report or {}).get("results", {}).get("counts") or run.pins["dataset"].get("counts") or {}
+    asked = ("rows", "empty", "duplicates", "test")
+    return [(words, counts[key]) for key, words in ROWS if counts.get(key) or (key in asked and key in counts)]
+
+
+def _measured(run: Run) -> list[dict[str, Any]]:
+    rows = []
+    for stage, key, words, of in MEASURES:
+        found = _results(run, stage)
+        if found.get(key) is not None:
+            n = f"{found[of]:,} {UNITS[of]}" if found.get(of) is not None else None
+            rows.append({"stage": stage, "what": words, "value": found[key], "n": n})
+    return rows
+
+
+def _counts(run: Run) -> list[dict[str, Any]]:
+    found = [(stage, words, _results(run, stage).get(key)) for stage, key, words in COUNTS]
+    return [{"stage": s, "what": words, "value": value} for s, words, value in found if value is not None]
+
+
+def _settings(recipe: Recipe) -> list[dict[str, Any]]:
+    """One row for each knob that at least one stage has."""
+    stages = [stage for stage in ("sft", "dpo") if getattr(recipe, stage)]
+    rows = []
+    for name in SETTINGS:
+        values = [_shown(getattr(getattr(recipe, stage), name, None)) for stage in stages]
+        if any(values):
+            rows.append({"name": name, "values": values})
+    return rows
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _files(run: Run, kind: str) -> list[dict[str, Any]]:
+    """The GGUF files of one repository, as the gguf stage measured them."""
+    files = _results(run, "gguf").get("files", [])
+    return [file for file in files if (run.dir.release(kind) / file["file"]).is_file()]
+
+
+def _stages(run: Run) -> list[dict[str, Any]]:
+    names = ("prepare", *(s for s in run.recipe.stage_sections() if s not in ("card", "push")))
+    return [report for name in names if (report := run.report(name))]
+
+
+def _hardware(run: Run) -> str | None:
+    """Names of processors and GPUs, those of training first."""
+    reports = [run.report(stage) for stage in ("sft", "dpo", "prepare")]
+    found = next((r["hardware"] for r in reports if r and r.get("hardware")), None)
+    if not found:
+        return None
+    gpus = [f"{found['gpus'].count(gpu)} x {gpu}" for gpu in dict.fromkeys(found.get("gpus", []))]
+    return ", ".join([*gpus, f"{found['cpu']} ({found['cores']} cores)"])
+
+
+def _versions(run: Run) -> dict[str, str]:
+    """Packages of every stage, in the stages' order, and llama.cpp."""
+    found: dict[str, str] = {}
+    for report in _stages(run):
+        found |= {name: version for name, version in report.get("versions", {}).items() if version != "none"}
+    return found | {k: v for k, v in {"llama.cpp": _results(run, "gguf").get("llama_cpp")}.items() if v}
+
+
+def _licences(run: Run) -> dict[str, Any]:
+    """The three licences, and the duties of the release's and the base's where the project knows them."""
+    base, rows = (metadata.pinned_licence(run.pins[name]) for name in ("base", "dataset"))
+    release = metadata.release_licence(run.recipe, run.pins["base"])
+    known = _yaml("licences.yaml")
+    named = dict.fromkeys(licence.label for licence in (release, base) if licence)
+    return {"release": release, "base": base, "dataset": rows, "known": {n: known[n] for n in named if n in known}}
+
+
+def _prose(recipe: Recipe) -> str | None:
+    """The recipe's own words: Markdown of a person, which is not escaped."""
+    from markupsafe import Markup
+
+    name = recipe.card and recipe.card.prose
+    return Markup(resource("model_cards", "prose", f"{name}.md").read_text(encoding="utf-8").strip()) if name else None
+
+
+def _yaml(name: str) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe", pure=True).load(resource("model_cards", name))

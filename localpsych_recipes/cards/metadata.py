@@ -1,0 +1,93 @@
+"""The front matter that the Hub reads, and the release's licence. Values are dumped as YAML, never pasted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.pipeline import Run
+from localpsych_recipes.recipe import Recipe
+
+LIBRARIES = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
+RELATIONS = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}
+TAGS = {"adapter": ("lora", "peft"), "merged": (), "gguf": ("gguf", "llama-cpp")}
+COMMON_TAGS = ("trl", "conversational", "mental-health")
+HUB = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class Licence:
+    """An identifier of the Hub; for "other" also a name and, where there is one, a link."""
+
+    id: str
+    name: str | None = None
+    link: str | None = None
+
+    @property
+    def label(self) -> str:
+        return self.name or self.id if self.id == "other" else self.id
+
+
+def front_matter(run: Run, kind: str, repositories: Mapping[str, str]) -> str:
+    """YAML of one card. repositories: ids by kind, empty where they are not known yet."""
+    from huggingface_hub import ModelCardData
+
+    card = run.recipe.card
+    keys: dict[str, Any] = {
+        "language": list(card.language) if card else ["en"],
+        **_licence_keys(release_licence(run.recipe, run.pins["base"])),
+        "library_name": LIBRARIES[kind],
+        "pipeline_tag": "text-generation",
+        "datasets": [run.pins["dataset"]["id"]] if run.pins["dataset"].get("id") else None,
+        "tags": _tags(run, kind),
+    }
+    if base := _base_model(run, kind, repositories):
+        keys |= {"base_model": base, "base_model_relation": RELATIONS[kind]}
+    return ModelCardData(**{key: value for key, value in keys.items() if value}).to_yaml(line_break="\n")
+
+
+def release_licence(recipe: Recipe, base_pin: Mapping[str, Any]) -> Licence:
+    """The recipe's, else the base's. UserError if neither is known: no licence is ever guessed."""
+    base = pinned_licence(base_pin)
+    if recipe.license and (base is None or recipe.license != base.id):
+        return _named(Licence(recipe.license), recipe.base_id)
+    if base is None:
+        raise UserError(
+            f"base.license: the card of {recipe.base_id or 'the local base'} names no licence",
+            "the licence under which the base, and so this release, may be shared",
+            "read the base's terms, then set base.license, or license for the release",
+        )
+    return _named(base, recipe.base_id)
+
+
+def pinned_licence(pin: Mapping[str, Any]) -> Licence | None:
+    """What a base's or a dataset's pin says."""
+    return Licence(pin["license"], pin.get("license_name"), pin.get("license_link")) if pin.get("license") else None
+
+
+def _named(licence: Licence, base: str | None) -> Licence:
+    """`license: other` needs a name on the Hub; where the base's card has none, the base's own page is named."""
+    if licence.id != "other":
+        return licence
+    link = licence.link or (f"{HUB}/{base}" if base else None)
+    if link and base and "://" not in link:  # a file of the base's repository
+        link = f"{HUB}/{base}/blob/main/{link}"
+    return Licence("other", licence.name or "see-the-base-model", link)
+
+
+def _licence_keys(licence: Licence) -> dict[str, str | None]:
+    extra = {"license_name": licence.name, "license_link": licence.link} if licence.id == "other" else {}
+    return {"license": licence.id, **extra}
+
+
+def _tags(run: Run, kind: str) -> list[str]:
+    stages = [stage for stage in ("sft", "dpo") if getattr(run.recipe, stage)]
+    own = run.recipe.card.tags if run.recipe.card else ()
+    return list(dict.fromkeys([*TAGS[kind], *stages, *COMMON_TAGS, *own]))
+
+
+def _base_model(run: Run, kind: str, repositories: Mapping[str, str]) -> str | None:
+    """Quants come from the merged model, everything else from the base."""
+    return repositories.get("merged", run.recipe.base_id) if kind == "gguf" else run.recipe.base_id
