@@ -12,6 +12,7 @@ from typing import Any, Literal
 from localpsych_recipes import machine, rundir
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Recipe, is_local
+from localpsych_recipes.resources import resource
 from localpsych_recipes.rundir import RunDir
 
 
@@ -26,13 +27,16 @@ class Stage:
     packages: tuple[str, ...] = ()  # whose version changes its result
 
 
+# keys that only what is published says: setting them after hours of training must not train anew
+PUBLISHED_ONLY = {"base": ("hub_id", "license"), "data": ("license",)}
+CARD_KEYS = ("name", "version", "description", "license", "base", "data", "card", "push")
 STAGES = (
     Stage("prepare", (), ("base", "data"), packages=("datasets",)),
     Stage("sft", ("prepare",), ("seed", "lora", "sft"), "all", ("torch", "transformers", "trl", "peft", "bitsandbytes")),
     Stage("dpo", ("prepare", "sft"), ("seed", "lora", "dpo"), "all", ("torch", "transformers", "trl", "peft", "bitsandbytes")),
     Stage("merge", ("prepare", "sft", "dpo"), ("merge",), packages=("torch", "safetensors")),
-    Stage("gguf", ("merge",), ("name", "gguf"), packages=("gguf",)),
-    Stage("card", ("prepare", "sft", "dpo", "merge", "gguf"), ("name", "version", "description", "license", "card", "push")),
+    Stage("gguf", ("merge",), ("name", "license", "base", "gguf"), packages=("gguf",)),
+    Stage("card", ("prepare", "sft", "dpo", "merge", "gguf"), CARD_KEYS),
     Stage("push", ("card",), ("name", "version", "push")),
 )
 NAMES = tuple(stage.name for stage in STAGES)
@@ -72,8 +76,12 @@ class Run:
 
     @property
     def pins(self) -> dict[str, Any]:
-        """Commits and licences of the base and the dataset, fixed by the prepare stage."""
-        return rundir.read_json(self.dir.pins) or {}
+        """Commits and licences of the base and the dataset, fixed by the prepare stage; the recipe's own word goes first."""
+        pins = rundir.read_json(self.dir.pins) or {}
+        for name, said in (("base", self.recipe.base), ("dataset", self.recipe.data)):
+            if pins and said.license:
+                pins[name] |= {"license": said.license, "license_name": None, "license_link": None}
+        return pins
 
     def report(self, stage: str) -> dict[str, Any] | None:
         return self.dir.report(stage)
@@ -115,13 +123,20 @@ def fingerprint(run: Run, stage: Stage) -> str:
     """
     recipe = run.recipe.model_dump(mode="json")
     if stage.name == "prepare":
+        recipe = {k: _without(v, PUBLISHED_ONLY.get(k, ())) for k, v in recipe.items()}
         world = [rundir.source_identity(p) for p in _local_sources(run.recipe)]
     else:
         world = [(pin or {}).get("commit") for pin in run.pins.values()]
+    if stage.name == "card":
+        world.append(rundir.source_identity(resource("model_cards")))
     inputs = [fingerprint(run, s) for s in STAGES if s.name in _inputs(run.recipe, stage)]
     return rundir.fingerprint(
         stage.name, {k: recipe[k] for k in stage.reads}, inputs, world, machine.versions(stage.packages)
     )
+
+
+def _without(values: Any, keys: tuple[str, ...]) -> Any:
+    return {k: v for k, v in values.items() if k not in keys} if keys else values
 
 
 def finished(run: Run, name: str) -> bool:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localpsych_recipes import hub_facts, lora, pipeline, skeleton
+from localpsych_recipes import cards, hub, lora, pipeline, skeleton
+from localpsych_recipes.hub import facts
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.progress import amount
 from localpsych_recipes.recipe import Lora, Recipe, Training, is_local
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 ROWS = {"sft": "sft_train", "dpo": "pairs_train"}  # training stage -> its rows in the prepare stage's counts
-FETCHED = {"model": ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"), "dataset": ("*",)}
+FETCHED = {"model": hub.MODEL_FILES, "dataset": ("*",)}
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def plan(recipe: Recipe, run: Run | None = None) -> Plan:
 def config_folder(recipe: Recipe) -> Path:
     """The folder that holds the base's config.json: the local base, or the one file fetched from the Hub."""
     name = recipe.base.model
-    return Path(name).expanduser() if is_local(name) else hub_facts.config_folder(name, recipe.base.revision)
+    return Path(name).expanduser() if is_local(name) else facts.config_folder(name, recipe.base.revision)
 
 
 def adapter(base: PreTrainedConfig, knobs: Lora) -> tuple[lora.Targets, int, int]:
@@ -152,13 +153,11 @@ def files(run: Run, folder: Path) -> tuple[str, ...]:
 
 def repositories(recipe: Recipe) -> tuple[str, ...]:
     """Ids of the repositories that a push writes to; `<your user>` stands where no token says who that is."""
-    if not (push := recipe.push):
+    if not recipe.push:
         return ()
-    names = [push.adapter or f"{recipe.name}-LoRA"]
-    names += [push.merged or recipe.name] if recipe.merge else []
-    names += [push.gguf or f"{recipe.name}-GGUF"] if recipe.gguf else []
-    owner = push.namespace or hub_facts.user() or "<your user>"
-    return tuple(name if "/" in name else f"{owner}/{name}" for name in names)
+    owner = recipe.push.namespace or hub.user() or "<your user>"
+    names = hub.repositories(recipe.push, recipe.name, owner)
+    return tuple(names[kind] for kind in cards.kinds(recipe))
 
 
 def render(plan: Plan) -> str:
@@ -201,6 +200,6 @@ def _download(source: str, kind: str, revision: str | None) -> int | Unknown:
     if source.startswith(("http://", "https://")):
         return Unknown("a remote file's size shows when it is fetched")
     try:
-        return hub_facts.size(source, kind, revision, FETCHED[kind])
-    except hub_facts.NoAnswer as error:
+        return facts.size(source, kind, revision, FETCHED[kind])
+    except facts.NoAnswer as error:
         return Unknown(f"the Hub does not say: {error}")

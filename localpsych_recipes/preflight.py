@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from localpsych_recipes import hub, pipeline
+from localpsych_recipes import cards, data, hub, llama_cpp, pipeline
+from localpsych_recipes.cards import metadata
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Choice, Run
 from localpsych_recipes.recipe import Recipe, is_local
 
 
 def check(run: Run, choice: Choice) -> None:
-    """UserError for the first thing that would stop the run later. A finished run is not looked at again."""
-    stages = [s.name for s in choice.stages(run.recipe)]
-    if "prepare" in stages and not pipeline.finished(run, "prepare"):
-        check_base(run.recipe)
+    """UserError for the first thing that would stop the run later. What is done is not looked at again."""
+    ahead = {s.name for s in choice.stages(run.recipe) if not pipeline.finished(run, s.name)}
+    if "prepare" in ahead:
         check_data(run.recipe)
-    if "push" in stages and not pipeline.finished(run, "push"):
-        check_push(run.recipe)
-    if "gguf" in stages and not pipeline.finished(run, "gguf"):
-        from localpsych_recipes import llama_cpp
-
+        licence = check_base(run.recipe)
+        if "card" in ahead:
+            metadata.release_licence(run.recipe, licence)
+    if "push" in ahead:
+        check_push(run.recipe, new="card" in ahead)
+    if "gguf" in ahead:
         llama_cpp.check_available()
 
 
-def check_base(recipe: Recipe) -> None:
+def check_base(recipe: Recipe) -> dict[str, str | None]:
+    """What the base's card says of its licence, or the recipe in its place."""
     if not is_local(recipe.base.model):
-        hub.pin(recipe.base.model, "model", recipe.base.revision)
-        return
+        pin = hub.pin(recipe.base.model, "model", recipe.base.revision)
+        named = {"license": pin.license, "license_name": pin.license_name, "license_link": pin.license_link}
+        return {"license": recipe.base.license} if recipe.base.license else named
     folder = Path(recipe.base.model).expanduser()
     if not (folder / "config.json").is_file():
         raise UserError(
@@ -41,22 +44,22 @@ def check_base(recipe: Recipe) -> None:
             "weights in safetensors; a configuration alone is enough for `localpsych plan` only",
             "point base.model at the downloaded model",
         )
+    return {"license": recipe.base.license}
 
 
 def check_data(recipe: Recipe) -> None:
-    from localpsych_recipes import data
-
     if is_local(recipe.data.source):
         data.check(recipe.data)
     elif not recipe.data.source.startswith(("http://", "https://")):
         hub.pin(recipe.data.source, "dataset", recipe.data.revision)
 
 
-def check_push(recipe: Recipe) -> None:
+def check_push(recipe: Recipe, new: bool) -> None:
+    """new: the cards are still to be written, so that a tag of this version that is there already is another release's."""
     if not recipe.base_id:
         raise UserError(
             f"base.model is the local folder {Path(recipe.base.model).name} and base.hub_id is missing",
             "the Hub id of the base: a published adapter must name it",
             "set base.hub_id: USER/NAME, or run with --no-push",
         )
-    hub.preflight(recipe.push, recipe.name)
+    hub.preflight(recipe.push, recipe.name, cards.kinds(recipe), new_tag=f"v{recipe.version}" if new else None)

@@ -97,7 +97,9 @@ def file_sha256(path: Path) -> str:
 
 
 def source_identity(path: Path) -> Any:
-    """What identifies a local file or folder: content for files up to 64 MB, else size and time of change."""
+    """What identifies a local file or folder: content for files up to 64 MB, else size and time of change; None: absent."""
+    if not path.exists():
+        return None
     if path.is_dir():
         return {p.relative_to(path).as_posix(): source_identity(p) for p in sorted(path.rglob("*")) if p.is_file()}
     status = path.stat()

@@ -20,7 +20,7 @@ FLOORS = (
     ("stages",),
     ("training", "cards"),
     ("models",),
-    ("attention", "data", "hub", "hub_facts", "llama_cpp", "local_hub", "lora", "merging", "skeleton"),
+    ("attention", "data", "hub", "llama_cpp", "local_hub", "lora", "merging", "skeleton"),
     ("pipeline",),
     ("environment", "families", "machine", "progress", "recipe", "recipe_file", "resources", "rundir", "trainer_keys"),
     ("errors",),

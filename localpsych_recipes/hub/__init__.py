@@ -4,6 +4,7 @@
     failures.py    every failure of the Hub or its client -> one UserError that says what to do
     reading.py     a revision's commit and licence; a model's files, cached
     account.py     the token's user, the names of the three repositories, what can be known before training
+    facts.py       what a plan asks: one configuration, sizes
     publishing.py  a folder -> one atomic commit, checked afterwards, and its tag
 
 Nothing here imports huggingface_hub before it is called.

@@ -6,9 +6,11 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from localpsych_recipes import data, families, hub, models, rundir
 from localpsych_recipes.errors import UserError
+from localpsych_recipes.hub.reading import Kind
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Base, Data, is_local
 
@@ -41,12 +43,12 @@ def refuse_system_turn(rows: Data, base: Path) -> None:
 
 
 def _pin_base(base: Base, before: dict[str, Any]) -> dict[str, Any]:
-    asked = {"model": base.hub_id or base.model, "revision": base.revision}
+    asked = {"model": base.model, "revision": base.revision}
     if is_local(base.model):
         folder = Path(base.model).expanduser()
         local = {"name": folder.name, "sha256": rundir.fingerprint(rundir.source_identity(folder))}
-        return {"model": base.hub_id, "commit": None, "license": base.license, "local": local, "asked": asked}
-    return _pin(base.model, "model", base.revision, base.license, asked, before.get("base"))
+        return {"model": base.hub_id, "commit": None, "license": None, "local": local, "asked": asked}
+    return _pin(base.model, "model", base.revision, asked, before.get("base"))
 
 
 def _pin_dataset(rows: Data, before: dict[str, Any]) -> dict[str, Any]:
@@ -54,23 +56,24 @@ def _pin_dataset(rows: Data, before: dict[str, Any]) -> dict[str, Any]:
     if is_local(rows.source):
         path = Path(rows.source).expanduser()
         identity = rundir.source_identity(path)
-        return {"id": None, "commit": None, "file": path.name, "sha256": identity, "license": rows.license}
+        return {"id": None, "commit": None, "file": path.name, "sha256": identity, "license": None}
     if rows.source.startswith(("http://", "https://")):
-        return {"id": None, "commit": None, "file": rows.source.rsplit("/", 1)[-1], "license": rows.license}
-    return _pin(rows.source, "dataset", rows.revision, rows.license, asked, before.get("dataset"))
+        # without the query, which may hold a key
+        return {"id": None, "commit": None, "file": Path(urlsplit(rows.source).path).name, "license": None}
+    return _pin(rows.source, "dataset", rows.revision, asked, before.get("dataset"))
 
 
 def _pin(
-    repo_id: str, kind: str, revision: str | None, license: str | None, asked: dict[str, Any], before: dict[str, Any] | None
+    repo_id: str, kind: Kind, revision: str | None, asked: dict[str, Any], before: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The commit of the first run is kept as long as the recipe asks for the same thing."""
     if before and before.get("asked") == asked:
-        return {**before, "license": license or before["license"]}
+        return before
     pin = hub.pin(repo_id, kind, revision)
     return {
         "model" if kind == "model" else "id": repo_id,
         "commit": pin.commit,
-        "license": license or pin.license,
+        "license": pin.license,
         "license_name": pin.license_name,
         "license_link": pin.license_link,
         "asked": asked,

@@ -1,4 +1,4 @@
-"""What planning asks of the Hub: one configuration, sizes and the user's name. Weights and rows are never fetched."""
+"""What planning asks of the Hub: one configuration and sizes. Weights and rows are never fetched."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from localpsych_recipes.errors import UserError
+from localpsych_recipes.hub.reading import MODEL_COPIES
 
 T = TypeVar("T")
 SECONDS = 10.0  # a plan is asked for at a prompt; what does not answer by then is unknown
@@ -41,17 +42,12 @@ def size(repo_id: str, kind: str, revision: str | None, patterns: Sequence[str])
     info = _asked(
         lambda: HfApi().repo_info(repo_id, repo_type=kind, revision=revision, files_metadata=True, timeout=SECONDS)
     )
-    return sum(f.size or 0 for f in info.siblings if any(fnmatch(f.rfilename, pattern) for pattern in patterns))
+    wanted = [f for f in info.siblings if _any(f.rfilename, patterns) and not _any(f.rfilename, MODEL_COPIES)]
+    return sum(f.size or 0 for f in wanted)
 
 
-def user() -> str | None:
-    """The name of the token's user; None without a token, or if the Hub does not answer."""
-    from huggingface_hub import HfApi, get_token
-
-    try:
-        return _asked(lambda: HfApi().whoami()["name"]) if get_token() else None
-    except NoAnswer:
-        return None
+def _any(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def _asked(question: Callable[[], T]) -> T:
