@@ -61,7 +61,10 @@ class Choice:
                 raise UserError(f"stage {given!r}", f"one of this recipe's stages: {', '.join(names)}", "name one of them")
         start = names.index(self.only or self.first or names[0])
         end = names.index(self.only or self.last or names[-1])
-        return [s for s in have[start : end + 1] if self.push or s.name != "push"]
+        chosen = [s for s in have[start : end + 1] if self.push or s.name != "push"]
+        if not chosen:
+            raise UserError("a choice of no stage at all", "stages in the order " + ", ".join(names), "change the options")
+        return chosen
 
 
 @dataclass

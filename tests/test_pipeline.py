@@ -1,0 +1,114 @@
+"""What a changed recipe does again and what it leaves alone, which stages are chosen, and what a stage leaves behind."""
+
+from pathlib import Path
+
+import pytest
+
+from localpsych_recipes import pipeline, rundir
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.pipeline import NAMES, STAGES, Choice, Run
+from localpsych_recipes.recipe import Recipe
+from localpsych_recipes.rundir import RunDir
+
+VALUES = {
+    "name": "small",
+    "base": {"model": "someone/base"},
+    "data": {"source": "rows.jsonl", "test_size": 0.1, "columns": {"prompt": "q", "chosen": "a", "rejected": "b"}},
+    "sft": {}, "dpo": {}, "merge": {}, "gguf": {}, "card": {}, "push": {},
+}  # fmt: skip
+
+
+def recipe(**sections) -> Recipe:
+    values = dict(VALUES)
+    for name, keys in sections.items():
+        values[name] = {**values[name], **keys} if isinstance(values.get(name), dict) and isinstance(keys, dict) else keys
+    return Recipe.model_validate(values)
+
+
+def run(root: Path, recipe: Recipe) -> Run:
+    return Run(recipe, RunDir(root), say=lambda text: None)
+
+
+def redone(before: Run, after: Run) -> tuple[str, ...]:
+    """The stages that would run again."""
+    return tuple(s.name for s in STAGES if pipeline.fingerprint(before, s) != pipeline.fingerprint(after, s))
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({}, ()),
+        ({"data": {"shuffle_seed": 1}}, NAMES),
+        ({"base": {"quantization": "none"}}, NAMES),
+        ({"seed": 7}, NAMES[1:]),
+        ({"sft": {"learning_rate": 1e-5}}, NAMES[1:]),
+        ({"dpo": {"beta": 0.2}}, NAMES[2:]),
+        ({"gguf": {"quants": ["Q8_0"]}}, ("gguf", "card", "push")),
+        ({"version": "0.2.0"}, ("card", "push")),
+        ({"push": {"private": False}}, ("card", "push")),
+        # what only the cards and the files' metadata say must not train anew
+        ({"base": {"hub_id": "someone/else"}}, ("gguf", "card", "push")),
+        ({"base": {"license": "mit"}}, ("gguf", "card", "push")),
+        ({"data": {"license": "mit"}}, ("card", "push")),
+    ],
+)
+def test_a_changed_key_does_again_what_depends_on_it_and_no_more(tmp_path, change, again):
+    assert redone(run(tmp_path, recipe()), run(tmp_path, recipe(**change))) == again
+
+
+def test_a_changed_local_file_starts_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_text('{"q": "1"}\n')
+    one = run(tmp_path, recipe())
+    before = {s.name: pipeline.fingerprint(one, s) for s in STAGES}
+    Path("rows.jsonl").write_text('{"q": "2"}\n')
+    assert all(pipeline.fingerprint(one, s) != before[s.name] for s in STAGES)
+
+
+def test_another_commit_does_everything_after_prepare_again(tmp_path):
+    one = run(tmp_path, recipe())
+    rundir.write_json(one.dir.pins, {"base": {"commit": "a" * 40}, "dataset": {"commit": None}})
+    before = {s.name: pipeline.fingerprint(one, s) for s in STAGES}
+    rundir.write_json(one.dir.pins, {"base": {"commit": "b" * 40}, "dataset": {"commit": None}})
+    assert [s.name for s in STAGES if pipeline.fingerprint(one, s) != before[s.name]] == list(NAMES[1:])
+
+
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [
+        (Choice(), NAMES),
+        (Choice(push=False), NAMES[:-1]),
+        (Choice(first="merge"), NAMES[3:]),
+        (Choice(last="dpo"), NAMES[:3]),
+        (Choice(first="sft", last="merge"), NAMES[1:4]),
+        (Choice(only="gguf"), ("gguf",)),
+    ],
+)
+def test_stages_are_chosen_by_name(choice, names):
+    assert tuple(s.name for s in choice.stages(recipe())) == names
+
+
+@pytest.mark.parametrize("choice", [Choice(first="pairs"), Choice(last="x"), Choice(only="dpo"), Choice("merge", "sft")])
+def test_a_stage_that_is_not_there_is_refused(choice):
+    with pytest.raises(UserError):
+        choice.stages(recipe(dpo=None))
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "out"
+    with rundir.replacing(target) as folder:
+        (folder / "one").write_text("1")
+    with pytest.raises(RuntimeError), rundir.replacing(target) as folder:
+        (folder / "two").write_text("2")
+        raise RuntimeError
+    assert [p.name for p in target.iterdir()] == ["one"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_checkpoints_of_another_recipe_are_never_picked_up(tmp_path):
+    place = RunDir(tmp_path)
+    assert place.checkpoints("sft", "a" * 64) != place.checkpoints("sft", "b" * 64)
+    for fingerprint in ("a" * 64, "b" * 64):
+        place.checkpoints("sft", fingerprint).mkdir(parents=True)
+    place.forget_checkpoints("sft", but="a" * 64)
+    assert list(place.root.glob("sft/*")) == [place.checkpoints("sft", "a" * 64)]
