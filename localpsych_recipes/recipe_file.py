@@ -16,6 +16,7 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import STAGE_SECTIONS, Recipe
+from localpsych_recipes.resources import resource
 
 MAX_BYTES = 1_000_000  # a recipe is a page or two; anything larger is some other file
 # what people write -> the key of today, from the renamings that broke recipes elsewhere
@@ -55,7 +56,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     overrides: "section.key=value" strings as given to --set; the value is YAML (`1e-4`, `[a, b]`, `null`, `false`).
     Raises RecipeError with every problem at once, or UserError for a file that cannot be read.
     """
-    path = Path(path)
+    path = find(Path(path))
     text = _read(path)
     values, lines = _parse(path, text)
     for override in overrides:
@@ -65,6 +66,13 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise RecipeError(path, _all_problems(path, values, lines, error)) from None
+
+
+def find(path: Path) -> Path:
+    """The file itself, else the recipe that ships with the package under that name: recipes/NAME.yaml, or NAME."""
+    shipped = resource("recipes", path.with_suffix(".yaml").name)
+    by_name = not path.exists() and path.parent in (Path(), Path("recipes"))
+    return shipped if by_name and shipped.is_file() else path
 
 
 def dump(recipe: Recipe) -> str:
@@ -90,7 +98,7 @@ def _read(path: Path) -> str:
         raise UserError(
             f"{path}: cannot be read ({reason})",
             "a YAML recipe",
-            "check the path; `ls recipes/` shows those of the project",
+            f"check the path; these ship with the package: {', '.join(sorted(p.stem for p in resource('recipes').glob('*.yaml')))}",
         ) from None
 
 

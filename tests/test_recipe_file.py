@@ -168,6 +168,12 @@ def test_the_project_has_recipes():
     assert {"gemma4-e4b-psych", "demo"} <= {p.stem for p in RECIPES}
 
 
+@pytest.mark.parametrize("name", ["recipes/demo.yaml", "demo", "demo.yaml"])
+def test_a_recipe_that_ships_with_the_package_is_found_by_its_name_from_anywhere(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load(name).name == "tiny-gemma4-psych"
+
+
 def test_every_key_has_a_type_and_every_section_is_closed():
     schema = json_schema()
     for name, section in {**schema["$defs"], "Recipe": schema}.items():
