@@ -70,7 +70,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
 def find(path: Path) -> Path:
     """The file itself, else the recipe that ships with the package under that name: recipes/NAME.yaml, or NAME."""
-    shipped = resource("recipes", path.with_suffix(".yaml").name)
+    shipped = resource("recipes") / path.with_suffix(".yaml").name
     by_name = not path.exists() and path.parent in (Path(), Path("recipes"))
     return shipped if by_name and shipped.is_file() else path
 
