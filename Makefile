@@ -27,7 +27,7 @@ clean:  ## removes .venv and what Python left behind; the user's cache and runs 
 
 # The stamp is written last: an interrupted installation is taken up again.
 .venv/installed: setup.cfg pyproject.toml constraints.txt | .venv/bin/pip
-	@echo "Installing what constraints.txt names into .venv"
+	@echo "Installing what constraints.txt names into .venv" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 

@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="localpsych_recipes", description=__doc__)
-    p.add_argument("recipe", type=Path, help="a YAML recipe")
+    p.add_argument("recipe", type=Path, help=cli.RECIPE_HELP)
     cli.add_set(p)
     p.add_argument("--run-dir", type=Path, help="where everything lies (default: runs/NAME)")
     p.add_argument("--from", dest="first", metavar="STAGE", help="start here; what comes before must be done")
@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     run = pipeline.Run(recipe, rundir.RunDir(args.run_dir or Path("runs") / recipe.name), say=cli.say)
     choice = pipeline.Choice(args.first, args.last, args.only, args.force, args.push)
     if run.ranks.main:
+        run.dir.refuse_unusable()
         preflight.check(run, choice)
         rundir.write_text(run.dir.recipe, recipe_file.dump(recipe))
     machine.barrier(run.ranks)

@@ -7,8 +7,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from localpsych_recipes import environment, recipe_file
+from localpsych_recipes import __version__, environment, machine, recipe_file
 from localpsych_recipes.errors import UserError
+
+
+RECIPE_HELP = "a YAML file, or the name of one that ships with the package: demo, gemma4-e4b-psych"
 
 
 def check(args: argparse.Namespace) -> int:
@@ -17,7 +20,7 @@ def check(args: argparse.Namespace) -> int:
     for path in args.recipes:
         try:
             recipe = recipe_file.load(path, args.set)
-            say(recipe_file.dump(recipe).rstrip() if args.resolved else f"{path}: holds ({recipe.name})")
+            say(recipe_file.dump(recipe).rstrip() if args.resolved else f"{recipe_file.find(path)}: holds ({recipe.name})")
         except UserError as error:
             failed = error.exit_code
             complain(error)
@@ -41,12 +44,14 @@ def hub(args: argparse.Namespace) -> int:
 
 def card(args: argparse.Namespace) -> int:
     """Renders the cards of a run directory again."""
-    from localpsych_recipes.pipeline import Run
+    from localpsych_recipes import pipeline
     from localpsych_recipes.rundir import RunDir
     from localpsych_recipes.stages import card
 
     place = RunDir(args.run)
-    results = card.run(Run(recipe_file.load(place.recipe), place, say=say))
+    run = pipeline.Run(recipe_file.load(place.recipe, args.set), place, say=say)
+    pipeline.refuse_gaps(run, [pipeline.stage("card")])
+    results = card.run(run)
     say("\n".join(f"{place.release(kind).relative_to(place.root)}/README.md" for kind in results["cards"]))
     return 0
 
@@ -58,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="localpsych", description=__doc__)
+    p = argparse.ArgumentParser(prog="localpsych", description="Recipes for fine-tuning small models: read, plan, serve, render.")
+    p.add_argument("--version", action="version", version=__version__)
     verbs = p.add_subparsers(required=True, metavar="VERB")
 
     def verb(function: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
@@ -67,18 +73,19 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = verb(check)
-    sub.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE")
+    sub.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE", help=RECIPE_HELP)
     sub.add_argument("--resolved", action="store_true", help="print the whole recipe, defaults included")
     add_set(sub)
     sub = verb(plan)
-    sub.add_argument("recipe", type=Path)
+    sub.add_argument("recipe", type=Path, help=RECIPE_HELP)
     add_set(sub)
     sub = verb(hub)
     sub.add_argument("root", type=Path, help="folder behind the Hub; made if it is not there")
     sub.add_argument("--host", default="127.0.0.1")
-    sub.add_argument("--port", type=int, default=8090)
+    sub.add_argument("--port", type=int, default=8765)
     sub = verb(card)
-    sub.add_argument("run", type=Path, help="a run directory, such as runs/demo")
+    sub.add_argument("run", type=Path, help="a run directory, such as runs/NAME")
+    add_set(sub)
     return p
 
 
@@ -105,7 +112,9 @@ def say(text: str) -> None:
 
 
 def complain(error: object) -> None:
-    print(f"localpsych: {error}", file=sys.stderr, flush=True)
+    """On the main process alone: every rank reads the recipe, and one message is enough."""
+    if machine.ranks().main:
+        print(f"localpsych: {error}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

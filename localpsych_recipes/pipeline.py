@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class Choice:
 
     def stages(self, recipe: Recipe) -> list[Stage]:
         """The recipe's stages from `first` to `last`; UserError for a stage that it does not have."""
+        if self.only and (self.first or self.last):
+            raise UserError("--only beside --from or --until", "one or the other", "drop --only, or the others")
         have = [s for s in STAGES if s.name == "prepare" or s.name in recipe.stage_sections()]
         names = [s.name for s in have]
         for given in filter(None, (self.first, self.last, self.only)):
@@ -97,7 +100,7 @@ def execute(run: Run, choice: Choice) -> list[dict[str, Any]]:
     again wait by polling: a collective would time out during a long merge. Ranks that are not needed any more leave.
     """
     stages = choice.stages(run.recipe)
-    _refuse_gaps(run, stages)
+    refuse_gaps(run, stages)
     if choice.force:
         _forget(run, stages)
     last_of_all = max((i for i, s in enumerate(stages) if s.ranks == "all"), default=-1)
@@ -130,6 +133,8 @@ def fingerprint(run: Run, stage: Stage) -> str:
         world = [rundir.source_identity(p) for p in _local_sources(run.recipe)]
     else:
         world = [(pin or {}).get("commit") for pin in run.pins.values()]
+    if stage.name == "push":  # a rehearsal on another Hub is no release
+        world.append(os.environ.get("HF_ENDPOINT"))
     if stage.name == "card":
         world.append(rundir.source_identity(resource("model_cards")))
     inputs = [fingerprint(run, s) for s in STAGES if s.name in _inputs(run.recipe, stage)]
@@ -144,8 +149,12 @@ def _without(values: Any, keys: tuple[str, ...]) -> Any:
 
 def finished(run: Run, name: str) -> bool:
     """Whether a stage is done exactly as this recipe would do it."""
-    stage = next(s for s in STAGES if s.name == name)
-    return _done(run, stage, fingerprint(run, stage))
+    return _done(run, stage(name), fingerprint(run, stage(name)))
+
+
+def stage(name: str) -> Stage:
+    """The row of the table with this name."""
+    return next(s for s in STAGES if s.name == name)
 
 
 def _inputs(recipe: Recipe, stage: Stage) -> list[str]:
@@ -162,7 +171,7 @@ def _done(run: Run, stage: Stage, expected: str | None = None) -> bool:
     return bool(report) and report["fingerprint"] == (expected or run.fingerprint)
 
 
-def _refuse_gaps(run: Run, stages: list[Stage]) -> None:
+def refuse_gaps(run: Run, stages: list[Stage]) -> None:
     """A stage that starts in the middle needs what comes before it, as this recipe would make it."""
     chosen = {s.name for s in stages}
     for stage in (s for s in STAGES for first in stages if s.name in _inputs(run.recipe, first) and s.name not in chosen):
@@ -190,6 +199,8 @@ def _wait_for(run: Run, stage: Stage) -> None:
 def _perform(run: Run, stage: Stage) -> None:
     started = time.monotonic()
     machine.reset_peak_memory()
+    if run.ranks.main:  # the marker of other outputs must not stand over those that now replace them
+        run.dir.report_file(stage.name).unlink(missing_ok=True)
     results = importlib.import_module(f"localpsych_recipes.stages.{stage.name}").run(run)
     report = {
         "stage": stage.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from localpsych_recipes import cards, data, hub, llama_cpp, pipeline
@@ -9,16 +10,19 @@ from localpsych_recipes.cards import metadata
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Choice, Run
 from localpsych_recipes.recipe import Recipe, is_local
+from localpsych_recipes.resources import resource
 
 
 def check(run: Run, choice: Choice) -> None:
     """UserError for the first thing that would stop the run later. What is done is not looked at again."""
-    ahead = {s.name for s in choice.stages(run.recipe) if not pipeline.finished(run, s.name)}
+    ahead = {s.name for s in choice.stages(run.recipe) if choice.force or not pipeline.finished(run, s.name)}
     if "prepare" in ahead:
         check_data(run.recipe)
         licence = check_base(run.recipe)
         if "card" in ahead:
             metadata.release_licence(run.recipe, licence)
+    if "card" in ahead and run.recipe.card.prose:
+        check_prose(run.recipe.card.prose)
     if "push" in ahead:
         check_push(run.recipe, new="card" in ahead)
     if "gguf" in ahead:
@@ -44,7 +48,18 @@ def check_base(recipe: Recipe) -> dict[str, str | None]:
             "weights in safetensors; a configuration alone is enough for `localpsych plan` only",
             "point base.model at the downloaded model",
         )
-    return {"license": recipe.base.license}
+    refuse_shapeless(folder)
+    return {"license": recipe.base.license} if recipe.base.license else hub.card_license(folder)
+
+
+def refuse_shapeless(folder: Path) -> None:
+    """UserError for a config.json that names no architecture."""
+    try:
+        known = bool(json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"])
+    except (ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise UserError(f"{folder.name}/config.json names no model_type", "the configuration of a model", "check base.model")
 
 
 def check_data(recipe: Recipe) -> None:
@@ -52,6 +67,16 @@ def check_data(recipe: Recipe) -> None:
         data.check(recipe.data)
     elif not recipe.data.source.startswith(("http://", "https://")):
         hub.pin(recipe.data.source, "dataset", recipe.data.revision)
+
+
+def check_prose(name: str) -> None:
+    known = sorted(path.stem for path in resource("model_cards", "prose").glob("*.md"))
+    if name not in known:
+        raise UserError(
+            f"card.prose: {name}",
+            f"one of {', '.join(known)}: the files of model_cards/prose",
+            "write the file, or leave card.prose out",
+        )
 
 
 def check_push(recipe: Recipe, new: bool) -> None:

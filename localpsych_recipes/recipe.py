@@ -7,6 +7,7 @@ Names are those of TRL, PEFT, transformers and datasets wherever these have a se
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from pathlib import Path
@@ -20,6 +21,10 @@ QUANTS = (
     "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_0", "Q5_1", "Q4_K_M", "Q4_K_S", "Q4_0", "Q4_1", "IQ4_NL", "IQ4_XS",
     "Q3_K_L", "Q3_K_M", "Q3_K_S", "IQ3_M", "IQ3_S", "IQ3_XS", "IQ3_XXS", "Q2_K", "Q2_K_S", "IQ2_M", "IQ2_S",
 )  # fmt: skip
+DPO_LOSSES = (
+    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
+    "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+)  # fmt: skip
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 RepoName = Annotated[str, Field(pattern=r"^([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]{0,95}$")]
@@ -29,7 +34,7 @@ HubId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 class Section(BaseModel):
     """Strict (no conversion between types), closed (no unknown key) and frozen."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _rules(self):
@@ -173,8 +178,11 @@ class Training(Section):
     def rules(self):
         if self.early_stopping_patience and not (self.eval_steps and self.load_best_model_at_end):
             yield "early_stopping_patience: needs eval_steps and load_best_model_at_end: true"
-        if self.load_best_model_at_end and self.eval_steps and self.checkpoint_steps % self.eval_steps:
-            yield f"save_steps: {self.save_steps} is no multiple of eval_steps {self.eval_steps}; the best could not be kept"
+        if self.load_best_model_at_end and self.eval_steps and self.checkpoint_steps != self.eval_steps:
+            yield f"save_steps: {self.save_steps} is not eval_steps ({self.eval_steps}); a best step between would be lost"
+        if self.optim not in trainer_keys.optimizers():
+            close = difflib.get_close_matches(self.optim, trainer_keys.optimizers(), 1)
+            yield f"optim: {self.optim!r} is unknown to the installed transformers" + (f"; did you mean {close[0]}?" if close else "")
         yield from trainer_keys.problems(type(self).__name__, self.trainer, own=type(self).model_fields)
 
     @property
@@ -193,11 +201,13 @@ class Dpo(Training):
 
     learning_rate: Annotated[float, Field(gt=0)] = 5e-6
     beta: Annotated[float, Field(gt=0, description="strength of the pull to the reference policy")] = 0.1
-    loss_type: Annotated[Strings, Field(description="TRL's names; `sft` keeps the chosen answer's likelihood up")] = (
-        "sigmoid",
-        "sft",
-    )
-    loss_weights: Annotated[tuple[float, ...], Field(strict=False, description="one weight for each loss_type")] = (1.0, 0.1)
+    loss_type: Annotated[
+        tuple[Literal[DPO_LOSSES], ...],
+        Field(strict=False, min_length=1, description="TRL's names; `sft` keeps the chosen answer's likelihood up"),
+    ] = ("sigmoid", "sft")
+    loss_weights: Annotated[
+        tuple[Annotated[float, Field(ge=0)], ...], Field(strict=False, description="one weight for each loss_type")
+    ] = (1.0, 0.1)
     precompute_ref_log_probs: Annotated[bool, Field(description="one pass before training instead of one a step")] = True
 
     def rules(self):
@@ -301,8 +311,14 @@ def is_local(source: str) -> bool:
 
 
 def json_schema() -> dict:
-    """The JSON Schema of a recipe, for editors."""
-    return Recipe.model_json_schema()
+    """The JSON Schema of a recipe, for editors. Of a stage's section, nothing means its defaults and false none of it."""
+    schema = Recipe.model_json_schema()
+    for name in STAGE_SECTIONS:
+        stage = schema["properties"][name]
+        stage["anyOf"].append({"const": False})
+        stage["description"] = "runs if it is there, with its defaults if it is empty; absent or false: it does not run"
+        del stage["default"]
+    return schema
 
 
 if __name__ == "__main__":

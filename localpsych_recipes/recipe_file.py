@@ -45,7 +45,7 @@ class RecipeError(UserError):
         count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
         super().__init__(
             f"{path}: {count}\n" + "\n".join(f"  {p}" for p in problems),
-            "a recipe as `make schema` describes it; recipes/gemma4-e4b-psych.yaml is a commented example",
+            "a recipe as `python -m localpsych_recipes.recipe` describes it; recipes/gemma4-e4b-psych.yaml is an example",
             "mend the lines above; `localpsych check` tries a recipe without running it",
         )
 
@@ -113,8 +113,8 @@ def _parse(path: Path, text: str) -> tuple[dict[str, Any], dict[Loc, int]]:
         mark = error.problem_mark
         where = f"line {mark.line + 1}" if mark else "somewhere"
         raise RecipeError(path, [f"{where}: not YAML: {error.problem}"]) from None
-    except YAMLError as error:
-        raise RecipeError(path, [f"not YAML: {str(error).splitlines()[0]}"]) from None
+    except (YAMLError, RecursionError, ValueError) as error:
+        raise RecipeError(path, [f"not YAML: {(str(error) or type(error).__name__).splitlines()[0]}"]) from None
     if not isinstance(values, dict):
         raise RecipeError(path, [f"line 1: a {type(values).__name__}, not a mapping of keys"])
     lines: dict[Loc, int] = {}
@@ -147,7 +147,7 @@ def _override(values: dict[str, Any], lines: dict[Loc, int], override: str) -> N
         raise UserError(f"--set {override}", "--set section.key=value", "write it as in --set sft.learning_rate=1e-4")
     try:
         value = YAML(typ="safe", pure=True).load(text) if text.strip() else None
-    except YAMLError:
+    except (YAMLError, RecursionError, ValueError):
         raise UserError(f"--set {override}", "a YAML value behind the =", "quote it, as in --set 'name=\"x\"'") from None
     target = values
     for part in parts[:-1]:
@@ -206,7 +206,7 @@ def _remove(values: Any, loc: Loc) -> bool:
 
 def _line(text: str, lines: dict[Loc, int]) -> int:
     """The line of the key that a problem begins with, or of the nearest section around it."""
-    loc: Loc = tuple(int(p) if p.isdigit() else p for p in text.partition(":")[0].split("."))
+    loc: Loc = tuple(int(p) if p.isdecimal() else p for p in text.partition(":")[0].split("."))
     return next(lines[loc[:n]] for n in range(len(loc), -1, -1) if loc[:n] in lines)
 
 

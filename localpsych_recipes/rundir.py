@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from localpsych_recipes.errors import UserError
+
 RELEASES = ("adapter", "merged", "gguf")
 
 
@@ -28,6 +30,16 @@ class RunDir:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).absolute()
+
+    def refuse_unusable(self) -> None:
+        """UserError if the run directory is no folder, or cannot be made or written to."""
+        place = next(p for p in (self.root, *self.root.parents) if p.exists())
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            raise UserError(
+                f"{self.root} cannot be written: {place} is {'read-only' if place.is_dir() else 'a file'}",
+                "a folder that can be made or written to",
+                "name another one with --run-dir",
+            )
 
     @property
     def recipe(self) -> Path:
@@ -109,9 +121,10 @@ def source_identity(path: Path) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
+    """What `write_json` wrote; None for a file that is not there or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 

@@ -10,12 +10,16 @@ from localpsych_recipes.progress import amount, duration
 from localpsych_recipes.rundir import RELEASES
 
 
+# the stages of which one must be among the reports for a release folder to be theirs
+MADE_BY = {"adapter": {"card"}, "merged": {"merge"}, "gguf": {"gguf"}}
+
+
 def table(run: Run, reports: list[dict[str, Any]]) -> str:
     """Plain text, one row a stage, then one a released file, then one a repository."""
     rows = [("stage", "time", "peak memory")]
     rows += [(r["stage"], duration(r["seconds"]), amount(r["peak_memory_bytes"], "bytes")) for r in reports]
     files = [("file", "size")]
-    for kind in RELEASES:
+    for kind in [kind for kind in RELEASES if MADE_BY[kind] & {r["stage"] for r in reports}]:
         folder = run.dir.release(kind)
         files += [(str(p.relative_to(run.dir.root)), amount(p.stat().st_size, "bytes")) for p in _large(folder)]
     pushed = next((r["results"]["repositories"] for r in reports if r["stage"] == "push"), [])

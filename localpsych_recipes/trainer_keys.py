@@ -25,7 +25,8 @@ SHARED_CLASSES = (
 RESERVED = frozenset(
     "output_dir logging_dir save_strategy eval_strategy do_train do_eval do_predict resume_from_checkpoint push_to_hub "
     "hub_model_id hub_token hub_strategy hub_private_repo hub_always_push hub_revision seed data_seed run_name "
-    "completion_only_loss assistant_only_loss gradient_checkpointing_kwargs metric_for_best_model greater_is_better "
+    "logging_nan_inf_filter save_only_model ignore_data_skip use_cpu restore_callback_states_from_checkpoint "
+    "disable_tqdm sync_ref_model completion_only_loss assistant_only_loss gradient_checkpointing_kwargs metric_for_best_model greater_is_better "
     "log_completions model_init_kwargs bf16 fp16 packing padding_free ddp_find_unused_parameters".split()
 )
 
@@ -51,10 +52,21 @@ def field_names(section: str) -> frozenset[str]:
     return frozenset(names)
 
 
+@cache
+def optimizers() -> frozenset[str]:
+    """The names of transformers' optimisers."""
+    tree = _source("transformers", "training_args.py")
+    values = [n.value for c in tree.body if getattr(c, "name", "") == "OptimizerNames" for n in c.body if isinstance(n, ast.Assign)]
+    return frozenset(value.value for value in values)
+
+
 def _class_fields(package: str, file: str, cls: str) -> set[str]:
-    folder = Path(importlib.util.find_spec(package).origin).parent
-    tree = ast.parse((folder / file).read_text(encoding="utf-8"))
-    for node in tree.body:
+    for node in _source(package, file).body:
         if isinstance(node, ast.ClassDef) and node.name == cls:
             return {n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
     raise LookupError(f"{package}/{file} has no class {cls}")
+
+
+def _source(package: str, file: str) -> ast.Module:
+    folder = Path(importlib.util.find_spec(package).origin).parent
+    return ast.parse((folder / file).read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainerState
 
 from localpsych_recipes import data, families, machine, models, rundir
 from localpsych_recipes.errors import UserError
@@ -30,6 +30,8 @@ EXPLODED = 100.0  # pre-clip gradient norm, in multiples of max_grad_norm, that 
 def arguments(run: Run, stage: str, knobs: Training) -> dict[str, Any]:
     """The recipe's knobs as keyword arguments of SFTConfig and DPOConfig. A renaming in TRL touches this function."""
     evaluates = bool(knobs.eval_steps)
+    # read when the trainer is made; its own default is a folder named after this machine
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.dir.logs(stage))
     same_name = (
         "learning_rate num_train_epochs per_device_train_batch_size per_device_eval_batch_size "
         "gradient_accumulation_steps optim lr_scheduler_type warmup_steps weight_decay max_grad_norm max_length "
@@ -54,6 +56,9 @@ def arguments(run: Run, stage: str, knobs: Training) -> dict[str, Any]:
         "fp16": run.recipe.base.dtype == "float16",
         "use_cpu": not torch.accelerator.is_available(),
         "disable_tqdm": True,
+        # a NaN shows as such instead of the average of what came before, so that Ticker can stop the run
+        "logging_nan_inf_filter": False,
+        "restore_callback_states_from_checkpoint": bool(knobs.early_stopping_patience),
         "push_to_hub": False,
         "ddp_find_unused_parameters": False,
         **knobs.trainer,
@@ -95,10 +100,21 @@ def adapter_kept_in_fp32(model: torch.nn.Module) -> Iterator[None]:
             parameter.data = trained[name]
 
 
+def configured(config: type, **arguments: Any) -> Any:
+    """One of TRL's configs. UserError for values that it refuses, in the library's own words."""
+    try:
+        return config(**arguments)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{config.__name__} refuses the recipe's values: {str(error).splitlines()[0]}",
+            "values that the installed library accepts",
+            "mend the section, or its trainer: mapping",
+        ) from None
+
+
 def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
-    """Trains from the last complete checkpoint or from the start. Results: steps, best step and metric, loss, seconds."""
+    """Trains from the last complete checkpoint or from the start. Results: steps, epochs, best step and metric."""
     folder = Path(trainer.args.output_dir)
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.dir.logs(folder.parent.name))
     if run.ranks.main:
         run.dir.forget_checkpoints(folder.parent.name, but=run.fingerprint)
     trainer.remove_callback(PrinterCallback)
@@ -107,18 +123,30 @@ def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
     if knobs.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(knobs.early_stopping_patience))
     checkpoint = last_complete(folder)
-    if checkpoint:
-        run.say(f"      going on from {checkpoint.name}") if run.ranks.main else None
-    output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if checkpoint and run.ranks.main:
+        run.say(f"      going on from {checkpoint.name}")
+    if checkpoint and (state := finished_state(checkpoint)):
+        # Trainer would take one step more: it looks at max_steps only after a step
+        trainer.state = state
+        kept = state.best_global_step if trainer.args.load_best_model_at_end else state.global_step
+        trainer.model.load_adapter(str(folder / f"checkpoint-{kept}"), "default")
+    else:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     state = trainer.state
-    best = int(state.best_model_checkpoint.rsplit("-", 1)[-1]) if state.best_model_checkpoint else None
     return {
         "steps": state.global_step,
-        "train_loss": output.training_loss,
-        "best_step": best,
+        "epochs": round(state.epoch, 3),
+        "best_step": state.best_global_step,
         "best_metric": state.best_metric,
         "resumed": bool(checkpoint),
     }
+
+
+def finished_state(checkpoint: Path) -> TrainerState | None:
+    """The state of a training that had ended with this checkpoint; None if steps are left."""
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    stopped = state.stateful_callbacks.get("TrainerControl", {}).get("args", {}).get("should_training_stop")
+    return state if stopped or state.global_step >= state.max_steps else None
 
 
 def last_complete(folder: Path) -> Path | None:
@@ -132,6 +160,13 @@ def hand_on(trainer: Trainer, run: Run, stage: str, base: Path) -> None:
     model = trainer.accelerator.unwrap_model(trainer.model)
     # PEFT has noted the path that the base was loaded from, and the Hub refuses it after hours of training
     model.peft_config["default"].base_model_name_or_path = run.recipe.base_id or base.name
+    broken = [n for n, p in model.named_parameters() if ".default." in n and not p.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"{stage}: {len(broken)} tensors of the trained adapter are not finite",
+            "finite weights",
+            "lower the learning rate; then run the same command again with --force",
+        )
     if run.ranks.main:
         with rundir.replacing(run.dir.adapter(stage)) as folder:
             model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)

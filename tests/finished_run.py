@@ -40,10 +40,11 @@ PINS: dict[str, Any] = {
 }
 COUNTS = {"rows": 9846, "empty": 3, "duplicates": 41, "duplicates_dropped": 0, "over_max_rows": 0, "train": 8858,
           "test": 985, "sft_train": 8858, "sft_test": 985, "prompts_in_both_splits": 7, "equal_pairs": 0}  # fmt: skip
-SFT = {"train_rows": 8858, "trained_tokens": 1234567, "truncated_rows": 12, "steps": 4429, "eval_loss": 1.2345678,
-       "eval_perplexity": 3.4368, "eval_rows": 985, "whole_conversation_loss": 2.3456, "best_step": 4200,
+SFT = {"train_rows": 8858, "trained_tokens": 1234567, "truncated_rows": 12, "steps": 4429, "epochs": 0.5,
+       "eval_loss": 1.2345678, "eval_perplexity": 3.4368, "eval_rows": 985, "whole_conversation_loss": 2.3456,
+       "whole_conversation_row_mean_loss": 2.4567, "best_step": 4200,
        "trainable_parameters": 9076736, "all_parameters": 7950177568}  # fmt: skip
-DPO = {"pairs": 8857, "steps": 4428, "eval_pairs": 984, "eval_loss": 0.5432, "eval_accuracy": 0.8765,
+DPO = {"pairs": 8857, "steps": 4428, "epochs": 2.0, "eval_pairs": 984, "eval_loss": 0.5432, "eval_accuracy": 0.8765,
        "eval_margin": 0.4321, "chosen_logps_change": -7.6543, "best_step": None}  # fmt: skip
 MERGE = {"adapted_tensors": 132, "unchanged_tensors": 2000, "bytes": 15_900_000_000}
 

@@ -99,5 +99,16 @@ def test_a_recipe_that_cannot_be_read(place, hub):
         assert "cannot be read" in mistake(place, hub[0], name)
 
 
+def test_a_run_directory_that_is_a_file(place, hub):
+    (place / "file").touch()
+    assert "--run-dir" in mistake(place, hub[0], "recipe.yaml", "--run-dir", "file", token=hub[1])
+
+
+def test_a_table_without_a_header_is_not_quoted(place, hub):
+    (place / "rows.csv").write_text("I have a the-secret-question about my own life and what to do,yes,no\na,b,c\n")
+    text = mistake(place, hub[0], "recipe.yaml", "--set", "data.source=rows.csv", token=hub[1])
+    assert "header" in text
+
+
 def test_a_stage_that_the_recipe_does_not_have(place, hub):
     assert "one of this recipe's stages" in mistake(place, hub[0], "recipe.yaml", "--only", "evaluate", token=hub[1])

@@ -88,10 +88,37 @@ def test_stages_are_chosen_by_name(choice, names):
     assert tuple(s.name for s in choice.stages(recipe())) == names
 
 
-@pytest.mark.parametrize("choice", [Choice(first="pairs"), Choice(last="x"), Choice(only="dpo"), Choice("merge", "sft")])
+@pytest.mark.parametrize(
+    "choice", [Choice(first="pairs"), Choice(last="x"), Choice(only="dpo"), Choice("merge", "sft"), Choice("sft", None, "merge")]
+)
 def test_a_stage_that_is_not_there_is_refused(choice):
     with pytest.raises(UserError):
         choice.stages(recipe(dpo=None))
+
+
+def test_another_hub_is_pushed_to_anew(tmp_path, monkeypatch):
+    one = run(tmp_path, recipe())
+    before = {s.name: pipeline.fingerprint(one, s) for s in STAGES}
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    assert [s.name for s in STAGES if pipeline.fingerprint(one, s) != before[s.name]] == ["push"]
+
+
+def test_a_stage_that_fails_does_not_keep_the_marker_of_what_it_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_text('{"q": "one", "a": "yes"}\n{"q": "two", "a": "no"}\n')
+    small = recipe(data={"columns": {"prompt": "q", "chosen": "a"}, "test_size": None}, dpo=None)
+    one = run(tmp_path / "run", small)
+    rundir.write_json(one.dir.report_file("prepare"), {"fingerprint": "of another recipe"})
+    with pytest.raises(UserError):  # the base is on no Hub
+        pipeline.execute(one, Choice(only="prepare"))
+    assert one.report("prepare") is None
+
+
+def test_a_damaged_report_counts_as_none(tmp_path):
+    place = RunDir(tmp_path)
+    place.report_file("sft").parent.mkdir()
+    place.report_file("sft").write_text('{"stage": "s')
+    assert place.report("sft") is None
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):

@@ -78,7 +78,7 @@ merg:
         "FILE:8: data.test_size: '0.1' is text, expected a float; write it without quotes",
         "FILE:11: sft.learning_rte: unknown key; did you mean learning_rate?",
         "FILE:12: sft.warmup_steps: 1.5: input should be a valid integer",
-        "FILE:14: sft.save_steps: 3 is no multiple of eval_steps 2; the best could not be kept",
+        "FILE:14: sft.save_steps: 3 is not eval_steps (2); a best step between would be lost",
         problems(tmp_path, text)[6],  # the list of quants is asserted below
         "FILE:17: merg: unknown key; did you mean merge?",
     ]
@@ -104,6 +104,12 @@ merg:
         ("sft.max_seq_length=512", "it is called max_length here"),
         ("learning_rate=1e-4", "it belongs in sft or dpo"),
         ("lora.target_modules='('", "not a regular expression"),
+        ("sft.optim=adam_foo", "'adam_foo' is unknown to the installed transformers"),
+        ("dpo.loss_type=[sigmiod, sft]", "did you mean sigmoid?"),
+        ("sft.learning_rate=.inf", "finite number"),
+        ("dpo.loss_weights=[-1.0, 1.0]", "greater than or equal to 0"),
+        ("²=1", "unknown key"),
+        ("sft.trainer={save_only_model: true}", "is set by the engine"),
         ("name=../escape", "name: '../escape'"),
         ("sft.gradient_checkpointing=on", "'on' is text, expected a bool"),
     ],
@@ -139,7 +145,7 @@ def test_a_malformed_override_is_one_message(tmp_path, override):
         load(written(tmp_path, MINIMAL), [override])
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "just words", "a: [1\n", "a: 1\na: 2\n", "", "a: &x 1\nb: *x\n"])
+@pytest.mark.parametrize("text", ["- a\n- b\n", "just words", "a: [1\n", "a: 1\na: 2\n", "", "a: &x 1\nb: *x\n", "[" * 3000])
 def test_what_is_no_recipe_is_one_message(tmp_path, text):
     assert len(problems(tmp_path, text)) >= 1
 

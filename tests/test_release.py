@@ -71,10 +71,12 @@ def test_the_reports_say_what_was_measured(undisturbed):
 
 def test_no_row_and_no_token_is_printed_or_published(world, undisturbed):
     rows = [json.loads(line) for line in (DATA / "conversations.jsonl").read_text().splitlines()]
-    texts = {row[column] for row in rows for column in row}
+    words = [row[column].split() for row in rows for column in row]
+    texts = {" ".join(text[i : i + 8]) for text in words for i in range(len(text) - 7)}
     public = [world.folder / "printed.txt", *undisturbed.glob("reports/*"), undisturbed / "pins.json"]
     public += [p for p in undisturbed.glob("release/*/*") if p.suffix in (".md", ".yaml", ".json") and "token" not in p.name]
     public += list(undisturbed.glob("logs/**/*"))
+    assert len(list(undisturbed.glob("logs/sft/events*"))) == len(list(undisturbed.glob("logs/dpo/events*"))) == 1
     for path in filter(Path.is_file, public):
         content = path.read_bytes()
         assert world.token.encode() not in content, path

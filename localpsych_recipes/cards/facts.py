@@ -12,27 +12,30 @@ from localpsych_recipes.recipe import Recipe
 from localpsych_recipes.resources import resource
 from localpsych_recipes.rundir import RELEASES
 
+ROW_MEAN = "The same, as the mean of each conversation's mean (what a trainer's eval_loss with batches of one shows)"
 # what a report may hold of a measurement: stage, key of its results, words, key of the number of rows measured on
 MEASURES = (
     ("sft", "eval_loss", "Loss on held-out answers, nats per token", "eval_rows"),
     ("sft", "eval_perplexity", "Perplexity on held-out answers", "eval_rows"),
     ("sft", "whole_conversation_loss", "Loss on whole held-out conversations, nats per token", "eval_rows"),
-    ("sft", "whole_conversation_row_mean_loss", "The same, as the mean of each conversation's mean", "eval_rows"),
+    ("sft", "whole_conversation_row_mean_loss", ROW_MEAN, "eval_rows"),
     ("dpo", "eval_loss", "DPO's loss on held-out pairs", "eval_pairs"),
     ("dpo", "eval_accuracy", "Share of held-out pairs whose better answer gained more than the worse", "eval_pairs"),
     ("dpo", "eval_margin", "Mean reward margin between the two answers", "eval_pairs"),
     ("dpo", "chosen_logps_change", "Mean change of the better answer's log-likelihood, nats per answer", "eval_pairs"),
 )
 UNITS = {"eval_rows": "rows", "eval_pairs": "pairs"}
-# what was trained: stage, key of its results, words
+# counts of training and merging: stage, key, words; rows and tokens are those of the split, whatever the steps
 COUNTS = (
-    ("sft", "train_rows", "answers trained on"),
-    ("sft", "trained_tokens", "tokens that carried loss"),
+    ("sft", "train_rows", "answers in the training split"),
+    ("sft", "trained_tokens", "their tokens that carry loss, in one pass"),
+    ("sft", "epochs", "passes over them"),
     ("sft", "truncated_rows", "answers cut at the maximum length"),
     ("sft", "dropped_rows", "answers left out as too long"),
     ("sft", "steps", "optimiser steps"),
     ("sft", "best_step", "step whose adapter was kept"),
-    ("dpo", "pairs", "pairs trained on"),
+    ("dpo", "pairs", "pairs in the training split"),
+    ("dpo", "epochs", "passes over them"),
     ("dpo", "dropped_pairs", "pairs left out as too long"),
     ("dpo", "steps", "optimiser steps"),
     ("dpo", "best_step", "step whose adapter was kept"),
@@ -46,9 +49,9 @@ ROWS = (
     ("duplicates", "repeated rows"),
     ("duplicates_dropped", "of them dropped"),
     ("over_max_rows", "left out by the recipe's limit"),
-    ("train", "to train on"),
+    ("train", "in the training split"),
     ("test", "held out"),
-    ("prompts_in_both_splits", "held-out prompts that also occur in training"),
+    ("prompts_in_both_splits", "held-out prompts that also occur in the training split"),
     ("equal_pairs", "pairs of equal answers"),
 )
 SETTINGS = (
@@ -75,6 +78,7 @@ def facts(run: Run, kind: str, repositories: Mapping[str, str]) -> dict[str, Any
         "others": {k: repositories[k] for k in kinds(recipe) if k != kind},
         "private": recipe.push.private if recipe.push else None,
         "base": _base(run),
+        "needed": _needed(run),
         "dataset": _dataset(run),
         "rows": _rows(run),
         "methods": [stage for stage in ("sft", "dpo") if getattr(recipe, stage)],
@@ -101,13 +105,20 @@ def _results(run: Run, stage: str) -> dict[str, Any]:
 
 def _base(run: Run) -> dict[str, Any]:
     pin, base_id = run.pins["base"], run.recipe.base_id
-    local = pin.get("local") or {}
-    return {"id": base_id, "name": base_id or local.get("name"), "commit": pin.get("commit")}
+    folder = published.file_name((pin.get("local") or {}).get("name") or run.recipe.base.model)
+    return {"id": base_id, "name": base_id or folder, "folder": folder, "commit": pin.get("commit")}
 
 
 def _dataset(run: Run) -> dict[str, Any]:
     pin = run.pins["dataset"]
     return {**pin, "file": published.file_name(pin.get("file") or run.recipe.data.source)}
+
+
+def _needed(run: Run) -> list[tuple[str, str]]:
+    """What no commit pins, so that the recipe alone does not make the release again: words and the name it had here."""
+    base, rows = _base(run), _dataset(run)
+    found = [("the base as it was in the local folder", base["folder"])] if not base["commit"] else []
+    return found + ([("the rows as they were in the file", rows["file"])] if not rows.get("commit") else [])
 
 
 def _rows(run: Run) -> list[tuple[str, int]]:
@@ -130,7 +141,12 @@ def _measured(run: Run) -> list[dict[str, Any]]:
 
 def _counts(run: Run) -> list[dict[str, Any]]:
     found = [(stage, words, _results(run, stage).get(key)) for stage, key, words in COUNTS]
-    return [{"stage": s, "what": words, "value": value} for s, words, value in found if value is not None]
+    return [{"stage": s, "what": words, "value": _whole(value)} for s, words, value in found if value is not None]
+
+
+def _whole(value: float | int) -> float | int:
+    """Passes are often whole."""
+    return int(value) if value == int(value) else value
 
 
 def _settings(recipe: Recipe) -> list[dict[str, Any]]:

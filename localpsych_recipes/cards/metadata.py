@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
-from localpsych_recipes.recipe import Recipe
+from localpsych_recipes.recipe import Recipe, is_local
 
 LIBRARIES = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
-RELATIONS = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}
 TAGS = {"adapter": ("lora", "peft"), "merged": (), "gguf": ("gguf", "llama-cpp")}
-COMMON_TAGS = ("trl", "conversational", "mental-health")
+COMMON_TAGS = ("trl", "conversational")
 HUB = "https://huggingface.co"
 
 
@@ -42,9 +42,8 @@ def front_matter(run: Run, kind: str, repositories: Mapping[str, str]) -> str:
         "pipeline_tag": "text-generation",
         "datasets": [run.pins["dataset"]["id"]] if run.pins["dataset"].get("id") else None,
         "tags": _tags(run, kind),
+        **_lineage(run, kind, repositories),
     }
-    if base := _base_model(run, kind, repositories):
-        keys |= {"base_model": base, "base_model_relation": RELATIONS[kind]}
     return ModelCardData(**{key: value for key, value in keys.items() if value}).to_yaml(line_break="\n")
 
 
@@ -55,11 +54,15 @@ def release_licence(recipe: Recipe, base_pin: Mapping[str, Any]) -> Licence:
         return _named(Licence(recipe.license), recipe.base_id)
     if base is None:
         raise UserError(
-            f"base.license: the card of {recipe.base_id or 'the local base'} names no licence",
+            f"base.license is not set, and {_place(recipe)} has no README.md that names a licence",
             "the licence under which the base, and so this release, may be shared",
             "read the base's terms, then set base.license, or license for the release",
         )
     return _named(base, recipe.base_id)
+
+
+def _place(recipe: Recipe) -> str:
+    return f"the local folder {Path(recipe.base.model).name}" if is_local(recipe.base.model) else recipe.base.model
 
 
 def pinned_licence(pin: Mapping[str, Any]) -> Licence | None:
@@ -72,8 +75,8 @@ def _named(licence: Licence, base: str | None) -> Licence:
     if licence.id != "other":
         return licence
     link = licence.link or (f"{HUB}/{base}" if base else None)
-    if link and base and "://" not in link:  # a file of the base's repository
-        link = f"{HUB}/{base}/blob/main/{link}"
+    if link and "://" not in link:  # a file beside the base's card
+        link = f"{HUB}/{base}/blob/main/{link}" if base else None
     return Licence("other", licence.name or "see-the-base-model", link)
 
 
@@ -88,6 +91,10 @@ def _tags(run: Run, kind: str) -> list[str]:
     return list(dict.fromkeys([*TAGS[kind], *stages, *COMMON_TAGS, *own]))
 
 
-def _base_model(run: Run, kind: str, repositories: Mapping[str, str]) -> str | None:
-    """Quants come from the merged model, everything else from the base."""
-    return repositories.get("merged", run.recipe.base_id) if kind == "gguf" else run.recipe.base_id
+def _lineage(run: Run, kind: str, repositories: Mapping[str, str]) -> dict[str, str]:
+    """Quants are those of the merged model; as long as its repository is not known they are a finetune of the base."""
+    if kind == "gguf" and "merged" in repositories:
+        return {"base_model": repositories["merged"], "base_model_relation": "quantized"}
+    if not run.recipe.base_id:
+        return {}
+    return {"base_model": run.recipe.base_id, "base_model_relation": "adapter" if kind == "adapter" else "finetune"}

@@ -9,6 +9,7 @@ from typing import Any
 from localpsych_recipes import __version__, recipe_file
 from localpsych_recipes.recipe import Recipe, is_local
 
+HERE = "the folder that you run this in"  # which paths in a recipe are relative to
 _PRIVATE = re.compile(r"^(/|~|\.{1,2}/|[A-Za-z]:\\|[a-z][a-z0-9+.-]*://)")  # a path or an address
 
 
@@ -32,7 +33,8 @@ def _base(base: dict[str, Any], pin: dict[str, Any]) -> list[str]:
     name = file_name((local or {}).get("name") or base["model"])
     base["model"] = base["hub_id"] or f"./{name}"
     base["revision"] = None
-    return [f"The base was the local folder {name}{_digest(local)}."]
+    where = f"this fetches {base['hub_id']} as it is now" if base["hub_id"] else f"put that folder into {HERE}"
+    return [f"The base was the local folder {name}{_digest(local)}; {where}."]
 
 
 def _data(data: dict[str, Any], pin: dict[str, Any]) -> list[str]:
@@ -41,7 +43,7 @@ def _data(data: dict[str, Any], pin: dict[str, Any]) -> list[str]:
         return []
     name = file_name(pin.get("file") or data["source"])
     data["source"], data["revision"] = f"./{name}", None
-    return [f"The rows were those of {name}{_digest(pin)}; put that file beside this one."]
+    return [f"The rows were those of {name}{_digest(pin)}; put that file into {HERE}."]
 
 
 def _digest(pin: dict[str, Any] | None) -> str:

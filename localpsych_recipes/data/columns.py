@@ -44,9 +44,15 @@ def refuse_missing(source: str, existing: Collection[str], columns: Columns) -> 
     near = [free[name] for names in close for name in names]
     raise UserError(
         f"{source} has no column {' and no column '.join(f'{n!r} (data.columns.{p})' for p, n in missing.items())}",
-        f"one of its columns: {', '.join(map(repr, existing))}",
+        f"one of its columns: {', '.join(map(shown, existing))}",
         f"did you mean {' and '.join(map(repr, near))}?" if near else "map the parts to these under data.columns",
     )
+
+
+def shown(name: str) -> str:
+    """A column's name; not one that looks like a cell of a file without a header."""
+    looks_like_text = len(name) > 40 or len(name.split()) > 4
+    return "(one that looks like text: is the header missing?)" if looks_like_text else repr(name)
 
 
 def refuse(source: str, problems: Sequence[str], expected: str, do: str) -> None:

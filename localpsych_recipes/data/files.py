@@ -68,7 +68,7 @@ def _header(path: Path, header: list[str]) -> list[str]:
     if not header:
         raise _malformed(path, "no header; the first line names the columns")
     if twice := sorted({name for name in header if name and header.count(name) > 1}):
-        raise _malformed(path, f"several columns are called {', '.join(twice)}")
+        raise _malformed(path, f"{len(twice)} column names stand more than once in its header")
     return header
 
 

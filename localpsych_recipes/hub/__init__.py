@@ -12,12 +12,13 @@ Nothing here imports huggingface_hub before it is called.
 
 from localpsych_recipes.hub.account import preflight, repositories, user, whoami
 from localpsych_recipes.hub.publishing import Published, publish
-from localpsych_recipes.hub.reading import MODEL_FILES, Pin, pin, snapshot
+from localpsych_recipes.hub.reading import MODEL_FILES, Pin, card_license, pin, snapshot
 
 __all__ = [
     "MODEL_FILES",
     "Pin",
     "Published",
+    "card_license",
     "pin",
     "preflight",
     "publish",

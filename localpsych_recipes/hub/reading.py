@@ -64,6 +64,18 @@ def _cached_pin(repo_id: str, repo_type: Kind, revision: str | None) -> Pin | No
     return Pin(repo_id, repo_type, Path(card).parent.name, **_license(content), private=False, gated=False)
 
 
+def card_license(folder: Path) -> dict[str, str | None]:
+    """The license, license_name and license_link of a local folder's README.md, None where it says nothing readable."""
+    from huggingface_hub import RepoCard
+    from yaml import YAMLError
+
+    try:
+        card = RepoCard.load(folder / "README.md", ignore_metadata_errors=True).data.to_dict()
+    except (OSError, ValueError, YAMLError):  # no file, no text, front matter that is no mapping or no YAML
+        card = {}
+    return _license(card)
+
+
 def _license(card: dict[str, Any]) -> dict[str, str | None]:
     named = card.get("license")
     if isinstance(named, list):  # of several the reader of a card cannot know which covers what

@@ -14,6 +14,9 @@ def main() -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command starts it again", file=sys.stderr)
+        return 130
     print(f"llama.cpp {found.version}, from {found.origin}")
     for name, path in found.paths.items():
         print(f"  {name:<26}{path}")

@@ -7,6 +7,7 @@ import os
 import shlex
 from pathlib import Path
 
+from localpsych_recipes.errors import UserError
 from localpsych_recipes.local_hub.accounts import new_token
 from localpsych_recipes.local_hub.server import LocalHub
 
@@ -16,6 +17,10 @@ def main_loop(root: Path, host: str = "127.0.0.1", port: int = 8765, user: str =
 
     Raises UserError if the address is taken or another hub serves the folder.
     """
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{root} is a file", "a folder, made if it is not there", "name another one")
+    if not 0 <= port <= 65535:
+        raise UserError(f"--port {port}", "a port from 0 (any free one) to 65535", "name another one")
     token = kept_token(root)
     hub = LocalHub(root, host=host, port=port, tokens={token: user})
     try:

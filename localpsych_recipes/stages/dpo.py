@@ -58,7 +58,7 @@ def make_trainer(run: Run, model, tokenizer: PreTrainedTokenizerBase) -> DPOTrai
     with training.adapter_kept_in_fp32(model):
         return DPOTrainer(
             model=model,
-            args=DPOConfig(**own, **training.arguments(run, "dpo", knobs)),
+            args=training.configured(DPOConfig, **own, **training.arguments(run, "dpo", knobs)),
             train_dataset=training.rows(run, "pairs", "train", model.config.model_type),
             eval_dataset=training.rows(run, "pairs", "test", model.config.model_type),
             processing_class=tokenizer,
@@ -66,10 +66,16 @@ def make_trainer(run: Run, model, tokenizer: PreTrainedTokenizerBase) -> DPOTrai
 
 
 def measure(trainer: DPOTrainer) -> dict[str, Any]:
-    """Held-out figures of the adapter that is handed on; rows one at a time, so that means are over pairs."""
+    """Held-out figures of the adapter that is handed on; rows one at a time, so that means are over pairs.
+
+    With several ranks the last pairs that do not fill a round are left out: TRL would count copies of others in their
+    place.
+    """
     if trainer.eval_dataset is None:
         return {}
     trainer.args.per_device_eval_batch_size = 1
+    pairs, ranks = len(trainer.eval_dataset), trainer.accelerator.num_processes
+    trainer.eval_dataset = trainer.eval_dataset.select(range(pairs - pairs % ranks or pairs))
     found = trainer.evaluate()
     return {
         "eval_pairs": len(trainer.eval_dataset),

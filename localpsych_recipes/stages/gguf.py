@@ -45,16 +45,14 @@ def dtype(folder: Path) -> str:
 
 
 def metadata(run: Run) -> dict[str, Any]:
-    """What the GGUF says of itself, in the terms of a model card's header: licence, base model, dataset, languages."""
+    """What the GGUF says of itself, in the terms of a model card's header: licence, base model, dataset."""
     base, dataset = run.pins["base"], run.pins["dataset"]
-    card = run.recipe.card
     values = {
         "license": run.recipe.license or base.get("license"),
         "license_name": base.get("license_name"),
         "license_link": base.get("license_link"),
         "base_model": run.recipe.base_id,
         "datasets": [dataset["id"]] if dataset.get("id") else None,
-        "language": list(card.language) if card else None,
     }
     return {key: value for key, value in values.items() if value}
 

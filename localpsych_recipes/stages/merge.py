@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +19,7 @@ def run(run: Run) -> dict[str, Any]:
     progress = Progress(run.say, "merged", "bytes")
     report = merging.merge_adapter(base, adapter, run.dir.release("merged"), progress=progress)
     if report.unchanged_adapted:
+        shutil.rmtree(run.dir.release("merged"))
         raise UserError(
             f"{len(report.unchanged_adapted)} of {report.adapted_tensors} adapted tensors equal the base's after merging",
             "a merge that differs from the base in every adapted tensor",

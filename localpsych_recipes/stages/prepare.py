@@ -19,7 +19,8 @@ def run(run: Run) -> dict[str, Any]:
     """Results: the pins and the counts of rows. Nothing is written before base and rows have both been read."""
     from datasets import disable_progress_bars
 
-    pins = {"base": _pin_base(run.recipe.base, run.pins), "dataset": _pin_dataset(run.recipe.data, run.pins)}
+    before = rundir.read_json(run.dir.pins) or {}  # what the Hub said, without the recipe's own licences
+    pins = {"base": _pin_base(run.recipe.base, before), "dataset": _pin_dataset(run.recipe.data, before)}
     disable_progress_bars()
     prepared = data.prepare(run.recipe.data, revision=pins["dataset"].get("commit"))
     run.say("      " + data.describe(prepared.counts))
@@ -47,7 +48,8 @@ def _pin_base(base: Base, before: dict[str, Any]) -> dict[str, Any]:
     if is_local(base.model):
         folder = Path(base.model).expanduser()
         local = {"name": folder.name, "sha256": rundir.fingerprint(rundir.source_identity(folder))}
-        return {"model": base.hub_id, "commit": None, "license": None, "local": local, "asked": asked}
+        said = hub.card_license(folder)
+        return {"model": base.hub_id, "commit": None, **said, "local": local, "asked": asked}
     return _pin(base.model, "model", base.revision, asked, before.get("base"))
 
 

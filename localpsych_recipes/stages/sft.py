@@ -40,10 +40,11 @@ def make_trainer(run: Run, model, tokenizer: PreTrainedTokenizerBase) -> SFTTrai
     """TRL's trainer on the run's rows, its adapter in fp32."""
     from trl import SFTConfig, SFTTrainer
 
+    arguments = training.arguments(run, "sft", run.recipe.sft)
     with training.adapter_kept_in_fp32(model):
         return SFTTrainer(
             model=model,
-            args=SFTConfig(**training.arguments(run, "sft", run.recipe.sft), completion_only_loss=True),
+            args=training.configured(SFTConfig, **arguments, completion_only_loss=True),
             train_dataset=training.rows(run, "sft", "train", model.config.model_type),
             eval_dataset=training.rows(run, "sft", "test", model.config.model_type),
             processing_class=tokenizer,
@@ -83,6 +84,6 @@ def measure(trainer: SFTTrainer) -> dict[str, Any]:
         "eval_tokens": answers["tokens"],
         "eval_rows": answers["rows"],
         "whole_conversation_loss": conversation["loss"],
-        # the published 0.5598 is a mean over rows of one conversation each
+        # what transformers' eval_loss shows with batches of one, and so what published figures are compared with
         "whole_conversation_row_mean_loss": conversation["row_mean_loss"],
     }

@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from embedded_hub import hub  # noqa: F401  a fixture
-from finished_run import OWNER, cards, finished_run, metadata
+from finished_run import OWNER, cards, finished_run, metadata, write
 from huggingface_hub import ModelCard
 
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.stages import card
+from localpsych_recipes.hub import card_license
+from localpsych_recipes.stages import card, prepare
+
+COLUMNS = ("question", "response_j", "response_k")
 
 
 def test_an_unknown_licence_is_asked_for_and_never_guessed(tmp_path) -> None:
     run = finished_run(tmp_path, OWNER, pins={"base": {"license": None}})
     with pytest.raises(UserError, match="set base.license"):
         card.run(run)
+
+
+def test_of_a_local_base_no_card_is_claimed_that_nobody_read(tmp_path) -> None:
+    base = ("base.model=/models/mine", "base.hub_id=alice/base")
+    run = finished_run(tmp_path, OWNER, *base, pins={"base": {"license": None}})
+    with pytest.raises(UserError, match="the local folder mine has no README.md that names a licence") as raised:
+        card.run(run)
+    assert "alice/base" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", [None, "No front matter.\n", "---\nlicense: [mit, gemma]\n---\n", "---\n- [x\n---\n"])
+def test_a_folder_that_names_no_single_licence_has_none(tmp_path, text) -> None:
+    if text:
+        (tmp_path / "README.md").write_text(text)
+    assert card_license(tmp_path)["license"] is None
+
+
+def test_a_local_bases_own_card_names_its_licence(tmp_path) -> None:
+    base = tmp_path / "mine"
+    front = "---\nlicense: other\nlicense_name: qwen-research\nlicense_link: https://example.org/terms\n---\n# Mine\n"
+    write(base, {"config.json": '{"model_type": "qwen3"}', "model.safetensors": "weights", "README.md": front})
+    write(tmp_path, {"rows.jsonl": "".join(json.dumps(dict.fromkeys(COLUMNS, f"row {n}")) + "\n" for n in range(20))})
+    run = finished_run(tmp_path / "root", OWNER, f"base.model={base}", f"data.source={tmp_path / 'rows.jsonl'}")
+    prepare.run(run)
+    found = metadata(cards(run)["adapter"])
+    assert (found["license"], found["license_name"]) == ("other", "qwen-research")
+    assert found["license_link"] == "https://example.org/terms"
 
 
 def test_another_licence_keeps_its_name_and_link_and_says_its_duties(tmp_path, hub) -> None:

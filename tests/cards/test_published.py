@@ -33,8 +33,8 @@ def test_paths_and_addresses_stay_on_this_machine(tmp_path: Path) -> None:
     rows = "data.source=/home/alice/private/rows.jsonl"
     trainer = {"deepspeed": "/home/alice/ds.json", "trackio_space_id": "https://server.local/x", "adam_beta1": 0.8}
     pins = {
-        "base": {"local": {"name": "secret", "sha256": "d" * 64}},
-        "dataset": {"id": None, "file": "rows.jsonl", "sha256": "e" * 64},
+        "base": {"commit": None, "local": {"name": "secret", "sha256": "d" * 64}},
+        "dataset": {"id": None, "commit": None, "file": "rows.jsonl", "sha256": "e" * 64},
     }
     text = published(finished_run(tmp_path, OWNER, *base, rows, f"sft.trainer={json.dumps(trainer)}", pins=pins))
     assert "/home" not in text and "private" not in text.replace("private: true", "") and "server.local" not in text
@@ -45,8 +45,26 @@ def test_paths_and_addresses_stay_on_this_machine(tmp_path: Path) -> None:
     assert again.sft.trainer == {"adam_beta1": 0.8}
 
 
+def test_a_release_made_of_commits_alone_is_said_to_be_made_again_by_its_recipe(tmp_path: Path) -> None:
+    for text in cards(finished_run(tmp_path, OWNER)).values():
+        assert "pinned to commits; this makes the release again" in text
+
+
+def test_what_the_recipe_cannot_fetch_is_said_to_be_needed(tmp_path: Path) -> None:
+    rows = {"id": None, "commit": None, "file": "rows.jsonl", "sha256": "e" * 64}
+    base = {"commit": None, "local": {"name": "mine", "sha256": "d" * 64}}
+    local = finished_run(tmp_path / "base", OWNER, "base.model=/models/mine", pins={"base": base})
+    both = finished_run(tmp_path / "both", OWNER, "base.model=/models/mine", pins={"base": base, "dataset": rows})
+    file = finished_run(tmp_path / "rows", OWNER, "data.source=./rows.jsonl", pins={"dataset": rows})
+    for run, needed in ((local, ["mine"]), (both, ["mine", "rows.jsonl"]), (file, ["rows.jsonl"])):
+        assert published(run).count("into the folder that you run this in") == len(needed)
+        for text in cards(run).values():
+            said = text.split("## Made by")[1]
+            assert "to commits" not in said and [n for n in ("mine", "rows.jsonl") if f"`{n}`" in said] == needed
+
+
 def test_a_server_of_data_is_not_named(tmp_path: Path) -> None:
-    pins = {"dataset": {"id": None, "file": "rows.csv?token=abc"}}
+    pins = {"dataset": {"id": None, "commit": None, "file": "rows.csv?token=abc"}}
     run = finished_run(tmp_path, OWNER, "data.source=https://internal.example/rows.csv?token=abc", pins=pins)
     text = published(run)
     assert "internal.example" not in text and "abc" not in text and "rows.csv" in text

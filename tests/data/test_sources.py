@@ -93,7 +93,7 @@ def test_only_mapped_columns_are_kept_but_all_are_known(tmp_path: Path) -> None:
         ("r.csv", f'q,a\nx,y\n"{SECRET}\n', "unexpected end of data"),
         ("r.csv", f'q,a\n"{SECRET}"x,y\n', "line 2"),
         ("r.csv", f"q,a\nx,y\n\n{SECRET}\n", "row 2 (line 4) has 1 cells, the header 2"),
-        ("r.csv", "q,a,q\nx,y,z\n", "several columns are called q"),
+        ("r.csv", "q,a,q\nx,y,z\n", "1 column names stand more than once"),
         ("r.csv", "", "no header"),
         ("r.csv", f"q,a\nx,y\n{SECRET} é,y\n".encode("latin-1"), "line 3 is not UTF-8"),
         ("r.csv", f"q,a\n{SECRET},y\n".encode("utf-16"), "line 1 is not UTF-8"),

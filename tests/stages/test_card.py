@@ -42,7 +42,8 @@ def test_the_front_matter_says_what_each_repository_is(run) -> None:
     }
     for kind in KINDS:
         assert {key: found[kind][key] for key in common | own[kind]} == common | own[kind]
-        assert {"sft", "dpo", "conversational", "mental-health", "empathy"} <= set(found[kind]["tags"])
+        assert {"sft", "dpo", "conversational", "empathy"} <= set(found[kind]["tags"])
+        assert "mental-health" not in found[kind]["tags"]  # a recipe says what it is about
     assert {"lora", "peft"} <= set(found["adapter"]["tags"]) and {"gguf", "llama-cpp"} <= set(found["gguf"]["tags"])
 
 
@@ -53,7 +54,7 @@ def test_what_the_model_is_not_and_where_help_is_come_first(run) -> None:
         assert title.startswith("# ") and all(line.startswith(">") for line in box.splitlines())
         assert "not a therapist, not a medical device, and not for emergencies" in box
         assert all(line["how"] in box and line.get("link", "") in box for line in crisis["lines"])
-        assert crisis["checked_on"] in box
+        assert crisis["compared_on"] in box
 
 
 def test_the_help_lines_are_these_and_stand_in_one_file() -> None:
@@ -78,12 +79,35 @@ def test_prose_holds_no_numbers() -> None:
 def test_every_measured_number_stands_in_a_row_with_its_stage_and_what_it_was_measured_on(run) -> None:
     for text in cards(run).values():
         rows = [line for line in text.splitlines() if line.startswith(("| sft |", "| dpo |"))]
-        for value in ("1.2346", "3.4368", "2.3456"):
+        for value in ("1.2346", "3.4368", "2.3456", "2.4567"):
             assert [r for r in rows if r.startswith("| sft |") and r.endswith(f"| {value} | 985 rows |")]
         for value in ("0.5432", "0.8765", "0.4321", "-7.6543"):
             assert [r for r in rows if r.startswith("| dpo |") and r.endswith(f"| {value} | 984 pairs |")]
         for count in ("9,846", "8,858", "1,234,567", "9,076,736", "7,950,177,568"):
             assert count in text
+
+
+def test_the_splits_sizes_are_not_said_to_be_what_was_trained_on(run) -> None:
+    for text in cards(run).values():
+        for row in ("| sft | 8,858 | answers in the training split |", "| sft | 0.5000 | passes over them |",
+                    "| dpo | 8,857 | pairs in the training split |", "| dpo | 2 | passes over them |"):  # fmt: skip
+            assert row in text
+        assert not re.search(r"\| [^|]*(trained on|to train on|carried)[^|]* \|", text)
+
+
+def test_paragraphs_and_lists_stand_apart(run) -> None:
+    for kind, text in cards(run).items():
+        what, others = body(text).split("\n\n")[3:5]
+        assert "alice/base" in what and "\n" not in what, kind
+        assert others.startswith("The same release in other forms:"), kind
+
+
+def test_a_private_gguf_is_fetched_with_a_token_that_llama_cpp_reads(tmp_path) -> None:
+    """llama.cpp's common/arg.cpp: the value of --hf-token comes from HF_TOKEN alone."""
+    private = cards(finished_run(tmp_path / "private", OWNER))["gguf"]
+    assert "\nHF_TOKEN=$(hf auth token) llama-server -hf alice/calm-GGUF:Q4_K_M\n" in private
+    public = cards(finished_run(tmp_path / "public", OWNER, "push.private=false"))["gguf"]
+    assert "\nllama-server -hf alice/calm-GGUF:Q4_K_M\n" in public and "HF_TOKEN" not in public
 
 
 def test_what_was_not_measured_is_left_out(tmp_path) -> None:
@@ -150,9 +174,11 @@ def test_a_base_named_by_a_path_alone_asks_for_its_hub_id(tmp_path) -> None:
         card.run(run)
 
 
-def test_without_an_owner_the_cards_name_none_as_the_quants_base(tmp_path) -> None:
+def test_without_an_owner_the_quants_are_a_finetune_of_the_base(tmp_path) -> None:
     text = cards(finished_run(tmp_path))["gguf"]
-    assert metadata(text)["base_model"] == "alice/base" and "USER/calm-GGUF" in text
+    found = metadata(text)
+    assert (found["base_model"], found["base_model_relation"]) == ("alice/base", "finetune")
+    assert "USER/calm-GGUF" in text
 
 
 TRY = """

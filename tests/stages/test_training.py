@@ -88,9 +88,13 @@ def test_only_the_answer_and_its_terminator_carry_loss(tmp_path, base):
 
 
 def test_rows_cut_before_their_terminator_are_refused(tmp_path, base):
-    trainer = sft_trainer(make(tmp_path, base, sft={"max_length": 22}), base)
-    with pytest.raises(UserError, match="cut off before their end-of-turn|not one token carries loss"):
-        sft.count_tokens(trainer, training.end_of_turn(models.load_tokenizer(base)))
+    tokenizer = models.load_tokenizer(base)
+    prompt = [{"role": "user", "content": small_run.ROWS[4][0]}]
+    length = len(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"])
+    # room for two tokens of the answer
+    trainer = sft_trainer(make(tmp_path, base, [small_run.ROWS[4]] * 4, sft={"max_length": length + 2}), base)
+    with pytest.raises(UserError, match="all 2 rows are cut off before their end-of-turn"):
+        sft.count_tokens(trainer, training.end_of_turn(tokenizer))
 
 
 def test_accumulation_weighs_tokens_not_micro_batches(tmp_path, base):
@@ -128,7 +132,8 @@ def test_quantised_bases_are_quantised_and_adapters_are_fp32(tmp_path, base):
     assert any(type(m).__name__ == "Linear4bit" for m in trainer.model.modules())
 
 
-STEPS = {"max_steps": 4, "save_steps": 2, "learning_rate": 1e-2, "optim": "paged_adamw_32bit"}
+# a constant rate, since under a falling one a step too many would change nothing
+STEPS = {"lr_scheduler_type": "constant", "max_steps": 4, "save_steps": 2, "learning_rate": 1e-2, "optim": "paged_adamw_32bit"}
 QLORA = {"quantization": "nf4", "dtype": "bfloat16"}
 
 
@@ -159,6 +164,11 @@ def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(tmp_path, base):
     assert sft.run(run)["resumed"]
     assert same(adapter_of(run, "sft"), whole)
 
+    # killed between the last checkpoint and the done-marker: nothing is left to train
+    cut_after(run, "sft", 4)
+    assert sft.run(run)["steps"] == 4
+    assert same(adapter_of(run, "sft"), whole)
+
     assert dpo.run(run)["steps"] == 4
     whole = adapter_of(run, "dpo")
     assert not same(whole, adapter_of(run, "sft"))
@@ -173,6 +183,13 @@ def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(tmp_path, base):
             "adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
         }  # fmt: skip
         assert (run.dir.adapter(stage) / "tokenizer_config.json").read_bytes() == (base / "tokenizer_config.json").read_bytes()
+
+
+def test_a_run_that_diverges_is_stopped_and_hands_nothing_on(tmp_path, base):
+    run = make(tmp_path, base, sft={"max_steps": 8, "learning_rate": 1e10, "max_grad_norm": 1e30})
+    with pytest.raises(UserError, match="the loss is nan|not finite"):
+        sft.run(run)
+    assert not run.dir.adapter("sft").exists()
 
 
 def test_dpo_starts_at_the_sft_policy_with_one_backbone_in_memory(tmp_path, base):
