@@ -71,10 +71,18 @@ def build(folder: Path, options: argparse.Namespace) -> float:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     torch.set_default_dtype(torch.bfloat16)
-    model = Qwen3ForCausalLM(Qwen3Config(
-        hidden_size=2048, intermediate_size=6144, num_hidden_layers=options.layers, num_attention_heads=16,
-        num_key_value_heads=8, head_dim=128, vocab_size=151_936, tie_word_embeddings=True,
-    ))
+    model = Qwen3ForCausalLM(
+        Qwen3Config(
+            hidden_size=2048,
+            intermediate_size=6144,
+            num_hidden_layers=options.layers,
+            num_attention_heads=16,
+            num_key_value_heads=8,
+            head_dim=128,
+            vocab_size=151_936,
+            tie_word_embeddings=True,
+        )
+    )
     model.save_pretrained(folder / "base", max_shard_size="1GB")
     _build_adapter(model, folder / "adapter", options)
     size = sum(file.stat().st_size for file in (folder / "base").glob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""`accelerate launch -m localpsych_recipes RECIPE`: loads the recipe, checks what can be checked, runs it. Nothing else."""
+"""`accelerate launch -m localpsych_recipes RECIPE`: load, check, run. Nothing else."""
 
 from __future__ import annotations
 

@@ -20,7 +20,11 @@ def check(args: argparse.Namespace) -> int:
     for path in args.recipes:
         try:
             recipe = recipe_file.load(path, args.set)
-            say(recipe_file.dump(recipe).rstrip() if args.resolved else f"{recipe_file.find(path)}: holds ({recipe.name})")
+            say(
+                recipe_file.dump(recipe).rstrip()
+                if args.resolved
+                else f"{recipe_file.find(path)}: holds ({recipe.name})"
+            )
         except UserError as error:
             failed = error.exit_code
             complain(error)
@@ -63,7 +67,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="localpsych", description="Recipes for fine-tuning small models: read, plan, serve, render.")
+    p = argparse.ArgumentParser(
+        prog="localpsych", description="Recipes for fine-tuning small models: read, plan, serve, render."
+    )
     p.add_argument("--version", action="version", version=__version__)
     verbs = p.add_subparsers(required=True, metavar="VERB")
 
@@ -91,7 +97,11 @@ def parser() -> argparse.ArgumentParser:
 
 def add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, as in --set sft.learning_rate=1e-4"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key, as in --set sft.learning_rate=1e-4",
     )
 
 

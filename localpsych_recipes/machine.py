@@ -1,4 +1,4 @@
-"""What this machine and this launch are: ranks, memory, versions, hardware. Imports torch only where it is loaded anyway."""
+"""What this machine and this launch are: ranks, memory, versions, hardware. Looks at torch only where it is loaded."""
 
 from __future__ import annotations
 

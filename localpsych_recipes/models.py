@@ -11,7 +11,6 @@ from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Base, Lora, is_local
 
 if TYPE_CHECKING:
-    import torch
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -40,7 +39,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_base(base: Base, folder: Path) -> PreTrainedModel:
-    """The frozen base as it is trained on: whole (towers included), quantised as the recipe says, safetensors only."""
+    """The frozen base as it is trained on: whole (towers included), quantised as the recipe says; safetensors."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -33,8 +33,16 @@ PUBLISHED_ONLY = {"base": ("hub_id", "license"), "data": ("license",)}
 CARD_KEYS = ("name", "version", "description", "license", "base", "data", "card", "push")
 STAGES = (
     Stage("prepare", (), ("base", "data"), packages=("datasets",)),
-    Stage("sft", ("prepare",), ("seed", "lora", "sft"), "all", ("torch", "transformers", "trl", "peft", "bitsandbytes")),
-    Stage("dpo", ("prepare", "sft"), ("seed", "lora", "dpo"), "all", ("torch", "transformers", "trl", "peft", "bitsandbytes")),
+    Stage(
+        "sft", ("prepare",), ("seed", "lora", "sft"), "all", ("torch", "transformers", "trl", "peft", "bitsandbytes")
+    ),
+    Stage(
+        "dpo",
+        ("prepare", "sft"),
+        ("seed", "lora", "dpo"),
+        "all",
+        ("torch", "transformers", "trl", "peft", "bitsandbytes"),
+    ),
     Stage("merge", ("prepare", "sft", "dpo"), ("merge",), packages=("torch", "safetensors")),
     Stage("gguf", ("merge",), ("name", "license", "base", "gguf"), packages=("gguf",)),
     Stage("card", ("prepare", "sft", "dpo", "merge", "gguf"), CARD_KEYS),
@@ -61,12 +69,16 @@ class Choice:
         names = [s.name for s in have]
         for given in filter(None, (self.first, self.last, self.only)):
             if given not in names:
-                raise UserError(f"stage {given!r}", f"one of this recipe's stages: {', '.join(names)}", "name one of them")
+                raise UserError(
+                    f"stage {given!r}", f"one of this recipe's stages: {', '.join(names)}", "name one of them"
+                )
         start = names.index(self.only or self.first or names[0])
         end = names.index(self.only or self.last or names[-1])
         chosen = [s for s in have[start : end + 1] if self.push or s.name != "push"]
         if not chosen:
-            raise UserError("a choice of no stage at all", "stages in the order " + ", ".join(names), "change the options")
+            raise UserError(
+                "a choice of no stage at all", "stages in the order " + ", ".join(names), "change the options"
+            )
         return chosen
 
 
@@ -82,7 +94,7 @@ class Run:
 
     @property
     def pins(self) -> dict[str, Any]:
-        """Commits and licences of the base and the dataset, fixed by the prepare stage; the recipe's own word goes first."""
+        """Commits and licences of the base and the dataset, fixed by the prepare stage; the recipe's word goes first."""
         pins = rundir.read_json(self.dir.pins) or {}
         for name, said in (("base", self.recipe.base), ("dataset", self.recipe.data)):
             if pins and said.license:
@@ -174,7 +186,9 @@ def _done(run: Run, stage: Stage, expected: str | None = None) -> bool:
 def refuse_gaps(run: Run, stages: list[Stage]) -> None:
     """A stage that starts in the middle needs what comes before it, as this recipe would make it."""
     chosen = {s.name for s in stages}
-    for stage in (s for s in STAGES for first in stages if s.name in _inputs(run.recipe, first) and s.name not in chosen):
+    for stage in (
+        s for s in STAGES for first in stages if s.name in _inputs(run.recipe, first) and s.name not in chosen
+    ):
         if not _done(run, stage, fingerprint(run, stage)):
             raise UserError(
                 f"{stage.name} has not been run with this recipe in {run.dir.root.name}",

@@ -59,7 +59,9 @@ def refuse_shapeless(folder: Path) -> None:
     except (ValueError, KeyError, TypeError):
         known = False
     if not known:
-        raise UserError(f"{folder.name}/config.json names no model_type", "the configuration of a model", "check base.model")
+        raise UserError(
+            f"{folder.name}/config.json names no model_type", "the configuration of a model", "check base.model"
+        )
 
 
 def check_data(recipe: Recipe) -> None:
@@ -80,7 +82,7 @@ def check_prose(name: str) -> None:
 
 
 def check_push(recipe: Recipe, new: bool) -> None:
-    """new: the cards are still to be written, so that a tag of this version that is there already is another release's."""
+    """new: the cards are still to be written, so that a tag of this version, if there is one, is another release's."""
     if not recipe.base_id:
         raise UserError(
             f"base.model is the local folder {Path(recipe.base.model).name} and base.hub_id is missing",

@@ -21,7 +21,9 @@ class Progress:
             return
         self.last = now
         left = (now - self.started) / done * (total - done)
-        self.say(f"      {self.what} {amount(done, self.unit)} of {amount(total, self.unit)}, about {duration(left)} left")
+        self.say(
+            f"      {self.what} {amount(done, self.unit)} of {amount(total, self.unit)}, about {duration(left)} left"
+        )
 
 
 def amount(count: float, unit: str) -> str:

@@ -52,14 +52,23 @@ class Base(Section):
     """The model that is fine-tuned."""
 
     model: Annotated[str, Field(min_length=1, description="Hub id, or a local folder that holds config.json")]
-    revision: Annotated[str | None, Field(description="commit, branch or tag; pinned to a commit at the first run")] = None
+    revision: Annotated[str | None, Field(description="commit, branch or tag; pinned to a commit at the first run")] = (
+        None
+    )
     hub_id: Annotated[HubId | None, Field(description="Hub id of a local base; asked for before a push")] = None
-    license: Annotated[str | None, Field(description="the base's licence, where its card on the Hub does not say")] = None
+    license: Annotated[str | None, Field(description="the base's licence, where its card on the Hub does not say")] = (
+        None
+    )
     quantization: Annotated[
-        Literal["nf4", "int8", "none"], Field(description="of the frozen weights during training; the release is 16 bit")
+        Literal["nf4", "int8", "none"],
+        Field(description="of the frozen weights during training; the release is 16 bit"),
     ] = "nf4"
-    double_quant: Annotated[bool, Field(description="nf4 only: the scales are quantised too, 0.4 bit a weight less")] = True
-    dtype: Annotated[Literal["bfloat16", "float16", "float32"], Field(description="compute and loading dtype")] = "bfloat16"
+    double_quant: Annotated[
+        bool, Field(description="nf4 only: the scales are quantised too, 0.4 bit a weight less")
+    ] = True
+    dtype: Annotated[Literal["bfloat16", "float16", "float32"], Field(description="compute and loading dtype")] = (
+        "bfloat16"
+    )
     attn_implementation: Annotated[
         Literal["auto", "flash_attention_2", "sdpa", "eager"],
         Field(description="auto: FlashAttention 2 where the GPU, the package and every head_dim allow it, else sdpa"),
@@ -95,23 +104,29 @@ class Data(Section):
     """Where the rows come from and how they are split."""
 
     source: Annotated[str, Field(min_length=1, description="Hub dataset id, local file, or https address of a file")]
-    revision: Annotated[str | None, Field(description="commit, branch or tag of a Hub dataset; pinned at the first run")] = None
+    revision: Annotated[
+        str | None, Field(description="commit, branch or tag of a Hub dataset; pinned at the first run")
+    ] = None
     name: Annotated[str | None, Field(description="configuration of a Hub dataset with several")] = None
     split: Annotated[str, Field(description="split of a Hub dataset to read")] = "train"
     license: Annotated[str | None, Field(description="the dataset's licence, where its card does not say")] = None
     columns: Columns
-    system: Annotated[str | None, Field(description="system prompt of every conversation that has none of its own")] = None
+    system: Annotated[str | None, Field(description="system prompt of every conversation that has none of its own")] = (
+        None
+    )
     system_in: Annotated[
         Literal["system", "user"], Field(description="its place: a system turn, or before the first user turn's text")
     ] = "system"
     shuffle_seed: Annotated[int | None, Field(ge=0, description="null: rows stay in the source's order")] = None
     max_rows: Annotated[int | None, Field(gt=0, description="rows kept after the shuffle; null: all")] = None
-    test_size: Annotated[
-        float | None, Field(gt=0, lt=1, description="share held out, rounded up to whole rows")
+    test_size: Annotated[float | None, Field(gt=0, lt=1, description="share held out, rounded up to whole rows")] = None
+    test_split: Annotated[
+        str | None, Field(description="the Hub dataset's own held-out split, instead of test_size")
     ] = None
-    test_split: Annotated[str | None, Field(description="the Hub dataset's own held-out split, instead of test_size")] = None
     split_seed: Annotated[int, Field(ge=0, description="seed of the split by test_size")] = 42
-    empty: Annotated[Literal["drop", "fail"], Field(description="rows with an empty field: counted, then this")] = "drop"
+    empty: Annotated[Literal["drop", "fail"], Field(description="rows with an empty field: counted, then this")] = (
+        "drop"
+    )
     duplicates: Annotated[Literal["keep", "drop"], Field(description="identical rows: counted, then this")] = "keep"
 
     def rules(self):
@@ -167,22 +182,32 @@ class Training(Section):
     max_length: Annotated[int, Field(gt=0, description="tokens of prompt and answer together")] = 2048
     gradient_checkpointing: Annotated[bool, Field(description="non-reentrant; less memory, about 30 % slower")] = True
     eval_steps: Annotated[int | None, Field(gt=0, description="null: evaluated once, at the end")] = None
-    save_steps: Annotated[int | None, Field(gt=0, description="steps between checkpoints; null: as eval_steps, else 500")] = None
+    save_steps: Annotated[
+        int | None, Field(gt=0, description="steps between checkpoints; null: as eval_steps, else 500")
+    ] = None
     save_total_limit: Annotated[int, Field(ge=1, description="checkpoints kept beside the best")] = 2
     logging_steps: Annotated[int, Field(gt=0)] = 10
-    load_best_model_at_end: Annotated[bool, Field(description="the adapter with the lowest eval loss is released")] = True
-    early_stopping_patience: Annotated[int | None, Field(gt=0, description="evaluations without a gain; null: never")] = None
-    report_to: Annotated[Literal["tensorboard", "none"], Field(description="local curves; no text is logged")] = "tensorboard"
+    load_best_model_at_end: Annotated[bool, Field(description="the adapter with the lowest eval loss is released")] = (
+        True
+    )
+    early_stopping_patience: Annotated[
+        int | None, Field(gt=0, description="evaluations without a gain; null: never")
+    ] = None
+    report_to: Annotated[Literal["tensorboard", "none"], Field(description="local curves; no text is logged")] = (
+        "tensorboard"
+    )
     trainer: Annotated[dict[str, Any], Field(description="anything else of TRL's config, checked by name")] = {}
 
     def rules(self):
         if self.early_stopping_patience and not (self.eval_steps and self.load_best_model_at_end):
             yield "early_stopping_patience: needs eval_steps and load_best_model_at_end: true"
         if self.load_best_model_at_end and self.eval_steps and self.checkpoint_steps != self.eval_steps:
-            yield f"save_steps: {self.save_steps} is not eval_steps ({self.eval_steps}); a best step between would be lost"
+            yield f"save_steps: {self.save_steps} is not eval_steps ({self.eval_steps}); the best step could be lost"
         if self.optim not in trainer_keys.optimizers():
             close = difflib.get_close_matches(self.optim, trainer_keys.optimizers(), 1)
-            yield f"optim: {self.optim!r} is unknown to the installed transformers" + (f"; did you mean {close[0]}?" if close else "")
+            yield f"optim: {self.optim!r} is unknown to the installed transformers" + (
+                f"; did you mean {close[0]}?" if close else ""
+            )
         yield from trainer_keys.problems(type(self).__name__, self.trainer, own=type(self).model_fields)
 
     @property
@@ -208,12 +233,14 @@ class Dpo(Training):
     loss_weights: Annotated[
         tuple[Annotated[float, Field(ge=0)], ...], Field(strict=False, description="one weight for each loss_type")
     ] = (1.0, 0.1)
-    precompute_ref_log_probs: Annotated[bool, Field(description="one pass before training instead of one a step")] = True
+    precompute_ref_log_probs: Annotated[bool, Field(description="one pass before training instead of one a step")] = (
+        True
+    )
 
     def rules(self):
         yield from super().rules()
         if len(self.loss_type) != len(self.loss_weights):
-            yield f"loss_weights: {len(self.loss_weights)} weights for {len(self.loss_type)} losses; give one for each loss_type"
+            yield f"loss_weights: {len(self.loss_weights)} weights for {len(self.loss_type)} losses; one for each loss_type"
 
 
 class Merge(Section):
@@ -244,7 +271,9 @@ class Card(Section):
     title: Annotated[str | None, Field(description="heading; the recipe's name where absent")] = None
     language: Annotated[Strings, Field(description="ISO 639-1 codes")] = ("en",)
     tags: Annotated[Strings, Field(description="besides those that follow from the recipe")] = ()
-    prose: Annotated[Name | None, Field(description="a file of model_cards/prose/ without .md; no numbers in it")] = None
+    prose: Annotated[Name | None, Field(description="a file of model_cards/prose/ without .md; no numbers in it")] = (
+        None
+    )
 
 
 class Push(Section):
@@ -261,7 +290,9 @@ class Recipe(Section):
     """One release: what it is made from, and the stages that make it. A stage runs if its section is there."""
 
     name: Annotated[Name, Field(description="of the release; repositories and files are named after it")]
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", description="of the release; the Hub tag is v + this")] = "0.1.0"
+    version: Annotated[
+        str, Field(pattern=r"^\d+\.\d+\.\d+$", description="of the release; the Hub tag is v + this")
+    ] = "0.1.0"
     description: Annotated[str | None, Field(description="one sentence for the cards")] = None
     license: Annotated[str | None, Field(description="of the release; null: the base's")] = None
     seed: Annotated[int, Field(ge=0, description="of initialisation, order and dropout")] = 42
@@ -311,7 +342,7 @@ def is_local(source: str) -> bool:
 
 
 def json_schema() -> dict:
-    """The JSON Schema of a recipe, for editors. Of a stage's section, nothing means its defaults and false none of it."""
+    """The JSON Schema of a recipe, for editors. Of a stage's section, nothing means defaults and false none."""
     schema = Recipe.model_json_schema()
     for name in STAGE_SECTIONS:
         stage = schema["properties"][name]

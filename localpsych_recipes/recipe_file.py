@@ -1,4 +1,4 @@
-"""The only reader and writer of YAML: text -> values with line numbers -> a checked `Recipe`, or every error at once."""
+"""The only reader and writer of YAML: text -> values with line numbers -> a checked `Recipe`, or all errors at once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class RecipeError(UserError):
         count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
         super().__init__(
             f"{path}: {count}\n" + "\n".join(f"  {p}" for p in problems),
-            "a recipe as `python -m localpsych_recipes.recipe` describes it; recipes/gemma4-e4b-psych.yaml is an example",
+            "a recipe as `python -m localpsych_recipes.recipe` describes it, such as gemma4-e4b-psych.yaml",
             "mend the lines above; `localpsych check` tries a recipe without running it",
         )
 
@@ -66,6 +66,11 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise RecipeError(path, _all_problems(path, values, lines, error)) from None
+
+
+def shipped_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(path.stem for path in resource("recipes").glob("*.yaml"))
 
 
 def find(path: Path) -> Path:
@@ -98,7 +103,7 @@ def _read(path: Path) -> str:
         raise UserError(
             f"{path}: cannot be read ({reason})",
             "a YAML recipe",
-            f"check the path; these ship with the package: {', '.join(sorted(p.stem for p in resource('recipes').glob('*.yaml')))}",
+            f"check the path; these ship with the package: {', '.join(shipped_names())}",
         ) from None
 
 
@@ -148,7 +153,9 @@ def _override(values: dict[str, Any], lines: dict[Loc, int], override: str) -> N
     try:
         value = YAML(typ="safe", pure=True).load(text) if text.strip() else None
     except (YAMLError, RecursionError, ValueError):
-        raise UserError(f"--set {override}", "a YAML value behind the =", "quote it, as in --set 'name=\"x\"'") from None
+        raise UserError(
+            f"--set {override}", "a YAML value behind the =", "quote it, as in --set 'name=\"x\"'"
+        ) from None
     target = values
     for part in parts[:-1]:
         if not isinstance(target.get(part), dict):

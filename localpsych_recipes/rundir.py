@@ -1,12 +1,12 @@
 """Where every artefact of a run lies, how it is put there whole, and what was done: markers, fingerprints, reports.
 
-    RUN/recipe.yaml              the resolved recipe, as it was started
-    RUN/pins.json                commits and licences of the base and the dataset, fixed at the first run
-    RUN/data/{sft,pairs}_{train,test}.jsonl   rows; they stay on this machine
-    RUN/{sft,dpo}/adapter        what a training stage hands on;  RUN/{sft,dpo}/checkpoints-*  what it resumes from
-    RUN/gguf/                    the 16-bit GGUF that the quants are made from
-    RUN/release/{adapter,merged,gguf}   what is pushed
-    RUN/reports/STAGE.json       a stage's done-marker and report in one, written last
+RUN/recipe.yaml              the resolved recipe, as it was started
+RUN/pins.json                commits and licences of the base and the dataset, fixed at the first run
+RUN/data/{sft,pairs}_{train,test}.jsonl   rows; they stay on this machine
+RUN/{sft,dpo}/adapter        what a training stage hands on;  RUN/{sft,dpo}/checkpoints-*  what it resumes from
+RUN/gguf/                    the 16-bit GGUF that the quants are made from
+RUN/release/{adapter,merged,gguf}   what is pushed
+RUN/reports/STAGE.json       a stage's done-marker and report in one, written last
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def file_sha256(path: Path) -> str:
 
 
 def source_identity(path: Path) -> Any:
-    """What identifies a local file or folder: content for files up to 64 MB, else size and time of change; None: absent."""
+    """What identifies a local file or folder: content for files up to 64 MB, else size and time of change."""
     if not path.exists():
         return None
     if path.is_dir():

@@ -26,7 +26,8 @@ RESERVED = frozenset(
     "output_dir logging_dir save_strategy eval_strategy do_train do_eval do_predict resume_from_checkpoint push_to_hub "
     "hub_model_id hub_token hub_strategy hub_private_repo hub_always_push hub_revision seed data_seed run_name "
     "logging_nan_inf_filter save_only_model ignore_data_skip use_cpu restore_callback_states_from_checkpoint "
-    "disable_tqdm sync_ref_model completion_only_loss assistant_only_loss gradient_checkpointing_kwargs metric_for_best_model greater_is_better "
+    "disable_tqdm sync_ref_model completion_only_loss assistant_only_loss "
+    "gradient_checkpointing_kwargs metric_for_best_model greater_is_better "
     "log_completions model_init_kwargs bf16 fp16 packing padding_free ddp_find_unused_parameters".split()
 )
 
@@ -56,7 +57,13 @@ def field_names(section: str) -> frozenset[str]:
 def optimizers() -> frozenset[str]:
     """The names of transformers' optimisers."""
     tree = _source("transformers", "training_args.py")
-    values = [n.value for c in tree.body if getattr(c, "name", "") == "OptimizerNames" for n in c.body if isinstance(n, ast.Assign)]
+    values = [
+        n.value
+        for c in tree.body
+        if getattr(c, "name", "") == "OptimizerNames"
+        for n in c.body
+        if isinstance(n, ast.Assign)
+    ]
     return frozenset(value.value for value in values)
 
 

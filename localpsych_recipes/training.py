@@ -1,4 +1,4 @@
-"""What SFT and DPO share: knobs -> TRL's arguments, fp32 adapters, checkpoints that resume exactly, progress, the result."""
+"""What SFT and DPO share: knobs -> TRL's arguments, fp32 adapters, exact resuming, progress, the result."""
 
 from __future__ import annotations
 

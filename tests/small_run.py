@@ -10,12 +10,16 @@ from localpsych_recipes.recipe import Recipe
 from localpsych_recipes.rundir import RunDir
 
 ROWS = [
-    ("I am tired of the long days at work.", "That sounds hard. What would help you rest tonight?", "Work harder then."),
-    ("My dog died last week.", "I am so sorry. You loved him very much, and the house must feel quiet now.", "Get a new dog."),
+    ("I am tired of the long days at work.", "That sounds hard. What would help tonight?", "Work harder then."),
+    ("My dog died last week.", "I am sorry. You loved him, and the house is quiet now.", "Get a new dog."),
     ("I cannot sleep before an exam.", "Many people lie awake like that.", "Just sleep."),
-    ("My friend does not call me any more.", "It hurts to be left out. Would you like to tell me about her?", "So call her."),
+    ("My friend does not call me any more.", "It hurts to be left out. What is she like?", "So call her."),
     ("I feel alone in this town.", "Being new is lonely.", "Towns are full of people."),
-    ("The baby cries and I cry too.", "You are doing something very hard with very little sleep, and it shows you care.", "Babies cry."),
+    (
+        "The baby cries and I cry too.",
+        "You are doing something very hard with very little sleep, and it shows how much you care for your child.",
+        "Babies cry.",
+    ),
     ("I failed again.", "That stings. What did you hope for?", "Try again."),
     ("My father is ill and I am far away.", "Being far away makes worry louder.", "He has a doctor."),
 ]  # fmt: skip

@@ -23,20 +23,35 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # name -> fami
     "untied head": ("llama", {}, {"targets": ["q_proj", "lm_head"]}),
     "rsLoRA, sharded": ("qwen3", {"shard": "60KB"}, {"targets": ["q_proj", "up_proj"], "use_rslora": True, "r": 6}),
     "DoRA": ("qwen2", {}, {"targets": ["q_proj", "k_proj", "o_proj"], "use_dora": True}),
-    "rank and alpha patterns": ("gemma2", {}, {
-        "targets": ["q_proj", "k_proj"],
-        "rank_pattern": {"layers.0.self_attn.q_proj": 2}, "alpha_pattern": {"k_proj": 3},
-    }),
-    "modules_to_save and biases": ("qwen2", {"tie_word_embeddings": False}, {
-        "targets": ["q_proj"], "modules_to_save": ["lm_head"], "bias": "lora_only",
-    }),
+    "rank and alpha patterns": (
+        "gemma2",
+        {},
+        {
+            "targets": ["q_proj", "k_proj"],
+            "rank_pattern": {"layers.0.self_attn.q_proj": 2},
+            "alpha_pattern": {"k_proj": 3},
+        },
+    ),
+    "modules_to_save and biases": (
+        "qwen2",
+        {"tie_word_embeddings": False},
+        {
+            "targets": ["q_proj"],
+            "modules_to_save": ["lm_head"],
+            "bias": "lora_only",
+        },
+    ),
     "float16": ("gemma", {"dtype": torch.float16}, {"targets": ["q_proj"]}),
     "float32": ("llama", {"dtype": torch.float32}, {"targets": ["q_proj"]}),
     "fused projections, DoRA": ("phi3", {}, {"targets": ["qkv_proj", "gate_up_proj"], "use_dora": True}),
     "Gemma 3": ("gemma3", {}, {"targets": LANGUAGE_MODEL.format("q_proj|down_proj")}),
-    "Gemma 4, sharded": ("gemma4", {"shard": "100KB"}, {
-        "targets": LANGUAGE_MODEL.format("q_proj|k_proj|o_proj|per_layer_projection"),
-    }),
+    "Gemma 4, sharded": (
+        "gemma4",
+        {"shard": "100KB"},
+        {
+            "targets": LANGUAGE_MODEL.format("q_proj|k_proj|o_proj|per_layer_projection"),
+        },
+    ),
 }
 
 
@@ -85,11 +100,14 @@ def test_gemma_3s_names_in_the_model_become_its_names_on_disk(tmp_path: Path) ->
     assert set(report.changes) == {f"language_model.model.layers.{i}.self_attn.q_proj.weight" for i in range(2)}
 
 
-@pytest.mark.parametrize(("old", "new"), [
-    (".weight", ".default.weight"),  # an adapter's own name left in its keys
-    ("base_model.model.", ""),  # injected without PeftModel
-    ("model.language_model.", "language_model.model."),  # saved by a transformers that named modules as on disk
-])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (".weight", ".default.weight"),  # an adapter's own name left in its keys
+        ("base_model.model.", ""),  # injected without PeftModel
+        ("model.language_model.", "language_model.model."),  # saved by a transformers that named modules as on disk
+    ],
+)
 def test_other_spellings_of_an_adapters_keys_mean_the_same(old: str, new: str, tmp_path: Path) -> None:
     base = tiny_models.build("gemma3", tmp_path / "base")
     adapter = tiny_models.adapter(base, tmp_path / "adapter", targets=LANGUAGE_MODEL.format("q_proj"))
@@ -150,14 +168,17 @@ def test_progress_ends_at_the_size_of_the_shards(tmp_path: Path) -> None:
     assert calls == sorted(calls)
 
 
-@pytest.mark.parametrize(("settings", "said"), [
-    ({"trainable_token_indices": [1, 2]}, "trainable_token_indices"),
-    ({"target_parameters": ["mlp.experts.gate_up_proj"]}, "target_parameters"),
-    ({"lora_bias": True}, "lora_bias"),
-    ({"init_lora_weights": "pissa"}, "pissa"),
-    ({"peft_type": "IA3"}, "IA3"),
-    ({"use_dora": True}, "magnitude"),
-])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"trainable_token_indices": [1, 2]}, "trainable_token_indices"),
+        ({"target_parameters": ["mlp.experts.gate_up_proj"]}, "target_parameters"),
+        ({"lora_bias": True}, "lora_bias"),
+        ({"init_lora_weights": "pissa"}, "pissa"),
+        ({"peft_type": "IA3"}, "IA3"),
+        ({"use_dora": True}, "magnitude"),
+    ],
+)
 def test_an_adapter_that_is_not_a_plain_sum_is_refused(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
     base, adapter = llama_with_adapter(tmp_path)
     change_json(adapter / "adapter_config.json", settings)

@@ -64,9 +64,19 @@ def place(tmp_path) -> Path:
 def mistake(place: Path, hub, *arguments: str, token: str | None = None) -> str:
     """Runs as a user does; what was printed, once it is known to be one message and to have made nothing."""
     before = sorted(place.rglob("*"))
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "HF_ENDPOINT": hub.url, "HF_HOME": str(place.parent / "hf-home"), "HF_TOKEN": token or ""}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(CHECKOUT),
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(place.parent / "hf-home"),
+        "HF_TOKEN": token or "",
+    }
     done = subprocess.run(
-        [sys.executable, "-m", "localpsych_recipes", *arguments], cwd=place, env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "localpsych_recipes", *arguments],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr and done.stdout == ""

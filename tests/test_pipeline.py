@@ -1,4 +1,4 @@
-"""What a changed recipe does again and what it leaves alone, which stages are chosen, and what a stage leaves behind."""
+"""What a changed recipe does again and what it leaves alone, which stages are chosen, what a stage leaves behind."""
 
 from pathlib import Path
 
@@ -21,7 +21,9 @@ VALUES = {
 def recipe(**sections) -> Recipe:
     values = dict(VALUES)
     for name, keys in sections.items():
-        values[name] = {**values[name], **keys} if isinstance(values.get(name), dict) and isinstance(keys, dict) else keys
+        values[name] = (
+            {**values[name], **keys} if isinstance(values.get(name), dict) and isinstance(keys, dict) else keys
+        )
     return Recipe.model_validate(values)
 
 
@@ -89,7 +91,8 @@ def test_stages_are_chosen_by_name(choice, names):
 
 
 @pytest.mark.parametrize(
-    "choice", [Choice(first="pairs"), Choice(last="x"), Choice(only="dpo"), Choice("merge", "sft"), Choice("sft", None, "merge")]
+    "choice",
+    [Choice(first="pairs"), Choice(last="x"), Choice(only="dpo"), Choice("merge", "sft"), Choice("sft", None, "merge")],
 )
 def test_a_stage_that_is_not_there_is_refused(choice):
     with pytest.raises(UserError):

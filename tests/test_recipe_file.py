@@ -78,7 +78,7 @@ merg:
         "FILE:8: data.test_size: '0.1' is text, expected a float; write it without quotes",
         "FILE:11: sft.learning_rte: unknown key; did you mean learning_rate?",
         "FILE:12: sft.warmup_steps: 1.5: input should be a valid integer",
-        "FILE:14: sft.save_steps: 3 is not eval_steps (2); a best step between would be lost",
+        "FILE:14: sft.save_steps: 3 is not eval_steps (2); the best step could be lost",
         problems(tmp_path, text)[6],  # the list of quants is asserted below
         "FILE:17: merg: unknown key; did you mean merge?",
     ]
@@ -145,7 +145,9 @@ def test_a_malformed_override_is_one_message(tmp_path, override):
         load(written(tmp_path, MINIMAL), [override])
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "just words", "a: [1\n", "a: 1\na: 2\n", "", "a: &x 1\nb: *x\n", "[" * 3000])
+@pytest.mark.parametrize(
+    "text", ["- a\n- b\n", "just words", "a: [1\n", "a: 1\na: 2\n", "", "a: &x 1\nb: *x\n", "[" * 3000]
+)
 def test_what_is_no_recipe_is_one_message(tmp_path, text):
     assert len(problems(tmp_path, text)) >= 1
 
@@ -207,7 +209,9 @@ def test_check_answers_without_torch():
 
 
 def test_aliases_cannot_blow_a_recipe_up(tmp_path):
-    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}]\n" for i in range(3))
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}]\n" for i in range(3)
+    )
     assert "aliases" in problems(tmp_path, bomb)[0]
 
 

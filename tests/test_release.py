@@ -1,4 +1,4 @@
-"""A recipe runs from end to end, once; killed anywhere it goes on to the same release; on two ranks it is one release."""
+"""A recipe runs from end to end, once; killed anywhere it goes on to the same release; so it does on two ranks."""
 
 import json
 import logging
@@ -74,7 +74,9 @@ def test_no_row_and_no_token_is_printed_or_published(world, undisturbed):
     words = [row[column].split() for row in rows for column in row]
     texts = {" ".join(text[i : i + 8]) for text in words for i in range(len(text) - 7)}
     public = [world.folder / "printed.txt", *undisturbed.glob("reports/*"), undisturbed / "pins.json"]
-    public += [p for p in undisturbed.glob("release/*/*") if p.suffix in (".md", ".yaml", ".json") and "token" not in p.name]
+    public += [
+        p for p in undisturbed.glob("release/*/*") if p.suffix in (".md", ".yaml", ".json") and "token" not in p.name
+    ]
     public += list(undisturbed.glob("logs/**/*"))
     assert len(list(undisturbed.glob("logs/sft/events*"))) == len(list(undisturbed.glob("logs/dpo/events*"))) == 1
     for path in filter(Path.is_file, public):
@@ -100,7 +102,17 @@ def test_killed_in_sft_in_the_merge_and_in_the_push_it_goes_on_to_the_same_relea
 
 
 def test_two_ranks_train_together_and_make_one_release(world, tmp_path):
-    launcher = ("--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
+    launcher = (
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+    )
     run_dir = tmp_path / "two"
     text = world.run(run_dir, "--no-push", launcher=launcher)
     report = json.loads((run_dir / "reports/sft.json").read_text())

@@ -12,28 +12,57 @@ from typing import Any
 import torch
 
 DENSE: dict[str, Any] = {
-    "vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 512, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1,
+    "vocab_size": 512,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+    "bos_token_id": 2,
+    "eos_token_id": 1,
 }
 TEXT: dict[str, Any] = {**DENSE, "head_dim": 16, "sliding_window": 64}
 
 GEMMA3_VISION = {
-    "model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
-    "num_attention_heads": 2, "image_size": 56, "patch_size": 14, "vision_use_head": False,
+    "model_type": "siglip_vision_model",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 56,
+    "patch_size": 14,
+    "vision_use_head": False,
 }
 GEMMA4_VISION = {
-    "model_type": "gemma4_vision", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
-    "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "position_embedding_size": 64,
+    "model_type": "gemma4_vision",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "position_embedding_size": 64,
     "use_clipped_linears": True,
 }
 GEMMA4_AUDIO = {
-    "model_type": "gemma4_audio", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-    "output_proj_dims": 48, "subsampling_conv_channels": [8, 4],
+    "model_type": "gemma4_audio",
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "output_proj_dims": 48,
+    "subsampling_conv_channels": [8, 4],
 }
 GEMMA4_TEXT = {  # of four layers the last two own no k_proj and v_proj; full attention is twice as wide
-    **TEXT, "num_hidden_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2,
-    "num_kv_shared_layers": 2, "global_head_dim": 32, "hidden_size_per_layer_input": 16,
-    "vocab_size_per_layer_input": 512, "use_double_wide_mlp": True,
+    **TEXT,
+    "num_hidden_layers": 4,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "num_kv_shared_layers": 2,
+    "global_head_dim": 32,
+    "hidden_size_per_layer_input": 16,
+    "vocab_size_per_layer_input": 512,
+    "use_double_wide_mlp": True,
 }
 
 # family -> (class in transformers, the arguments of its configuration); `text_config` marks the families with towers
@@ -44,15 +73,33 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma": ("GemmaForCausalLM", {**DENSE, "head_dim": 32, "num_key_value_heads": 1}),
     "gemma2": ("Gemma2ForCausalLM", TEXT),
     "phi3": ("Phi3ForCausalLM", DENSE),
-    "gemma3": ("Gemma3ForConditionalGeneration", {
-        "text_config": TEXT, "vision_config": GEMMA3_VISION, "mm_tokens_per_image": 4, "tie_word_embeddings": True,
-        "boi_token_index": 501, "eoi_token_index": 502, "image_token_index": 503,
-    }),
-    "gemma4": ("Gemma4ForConditionalGeneration", {
-        "text_config": GEMMA4_TEXT, "vision_config": GEMMA4_VISION, "audio_config": GEMMA4_AUDIO,
-        "boi_token_id": 501, "eoi_token_id": 502, "image_token_id": 503, "video_token_id": 504,
-        "boa_token_id": 505, "eoa_token_index": 506, "audio_token_id": 507,
-    }),
+    "gemma3": (
+        "Gemma3ForConditionalGeneration",
+        {
+            "text_config": TEXT,
+            "vision_config": GEMMA3_VISION,
+            "mm_tokens_per_image": 4,
+            "tie_word_embeddings": True,
+            "boi_token_index": 501,
+            "eoi_token_index": 502,
+            "image_token_index": 503,
+        },
+    ),
+    "gemma4": (
+        "Gemma4ForConditionalGeneration",
+        {
+            "text_config": GEMMA4_TEXT,
+            "vision_config": GEMMA4_VISION,
+            "audio_config": GEMMA4_AUDIO,
+            "boi_token_id": 501,
+            "eoi_token_id": 502,
+            "image_token_id": 503,
+            "video_token_id": 504,
+            "boa_token_id": 505,
+            "eoa_token_index": 506,
+            "audio_token_id": 507,
+        },
+    ),
 }
 
 

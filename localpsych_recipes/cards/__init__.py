@@ -1,9 +1,9 @@
 """Model cards: what a run's recipe, pins and reports say, put into the templates of model_cards/.
 
-    facts.py      recipe, pins and reports -> what a template may say; a number only from a report
-    metadata.py   the front matter that the Hub reads, and the release's licence
-    render.py     the templates' environment: undefined names fail, values cannot forge Markdown
-    published.py  the recipe as it may leave this machine: pinned, no paths, no server addresses
+facts.py      recipe, pins and reports -> what a template may say; a number only from a report
+metadata.py   the front matter that the Hub reads, and the release's licence
+render.py     the templates' environment: undefined names fail, values cannot forge Markdown
+published.py  the recipe as it may leave this machine: pinned, no paths, no server addresses
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A recipe's data: sources -> columns -> conversations -> splits, each step a pure function of the one before.
 
-    sources.py        where rows come from (Hub, file, address); files.py: what each file format means
-    columns.py        columns by name -> prompt, response, chosen, rejected, messages
-    conversations.py  one canonical shape; the rows of SFT and the rows of preferences, which never mix
-    splits.py         empties, duplicates, shuffle, held-out rows
-    storage.py        the four files of a run;  counts.py: what was counted, in words
+sources.py        where rows come from (Hub, file, address); files.py: what each file format means
+columns.py        columns by name -> prompt, response, chosen, rejected, messages
+conversations.py  one canonical shape; the rows of SFT and the rows of preferences, which never mix
+splits.py         empties, duplicates, shuffle, held-out rows
+storage.py        the four files of a run;  counts.py: what was counted, in words
 """
 
 from __future__ import annotations

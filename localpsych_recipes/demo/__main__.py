@@ -1,6 +1,6 @@
 """`make demo`: a tiny model from a recipe to three repositories on an embedded Hub, then used as its users would.
 
-    python -m localpsych_recipes.demo [FOLDER]      FOLDER, by default runs/demo, holds everything that is made
+python -m localpsych_recipes.demo [FOLDER]      FOLDER, by default runs/demo, holds everything that is made
 """
 
 from __future__ import annotations

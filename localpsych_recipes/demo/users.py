@@ -46,11 +46,16 @@ def ask_all(release: str, base: str, folder: Path) -> list[Answer]:
         answers.append(Answer(who, *ask(prompt)))
         answer = answers[-1]
         end = "ended by itself" if answer.ended else f"cut at {MAX_NEW_TOKENS} tokens"
-        print(f"\n{who}\n  {answer.text}\n  [{end}; {answer.known_share:.0%} of its words are in the shipped text]", flush=True)
+        print(
+            f"\n{who}\n  {answer.text}\n  [{end}; {answer.known_share:.0%} of its words are in the shipped text]",
+            flush=True,
+        )
     return answers
 
 
-def askers(release: str, base: str, folder: Path) -> Iterator[tuple[str, Callable[[list[dict[str, str]]], tuple[str, bool]]]]:
+def askers(
+    release: str, base: str, folder: Path
+) -> Iterator[tuple[str, Callable[[list[dict[str, str]]], tuple[str, bool]]]]:
     yield f"base, {base}", lambda prompt: ask_transformers(base, None, prompt)
     yield f"adapter through PEFT, {release}-LoRA", lambda prompt: ask_transformers(base, f"{release}-LoRA", prompt)
     yield f"merged through transformers, {release}", lambda prompt: ask_transformers(release, None, prompt)

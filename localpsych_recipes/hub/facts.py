@@ -36,7 +36,7 @@ def config_folder(repo_id: str, revision: str | None) -> Path:
 
 
 def size(repo_id: str, kind: str, revision: str | None, patterns: Sequence[str]) -> int:
-    """Bytes of a repository's files whose names match a pattern; kind: "model" or "dataset". NoAnswer if unreachable."""
+    """Bytes of a repository's files whose names match a pattern; kind: "model" or "dataset". NoAnswer if silent."""
     from huggingface_hub import HfApi
 
     info = _asked(

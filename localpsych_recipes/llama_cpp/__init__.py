@@ -12,4 +12,14 @@ from localpsych_recipes.llama_cpp.quants import QUANTS, expected_types, fallback
 from localpsych_recipes.llama_cpp.serve import Server
 from localpsych_recipes.llama_cpp.tools import LlamaCpp, ToolError
 
-__all__ = ["QUANTS", "LlamaCpp", "Server", "ToolError", "check_available", "expected_types", "fallbacks", "tensor_types", "tools"]
+__all__ = [
+    "QUANTS",
+    "LlamaCpp",
+    "Server",
+    "ToolError",
+    "check_available",
+    "expected_types",
+    "fallbacks",
+    "tensor_types",
+    "tools",
+]

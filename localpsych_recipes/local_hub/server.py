@@ -18,7 +18,6 @@ from typing import Any, Self
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.local_hub.accounts import Account, Accounts, require_writer
 from localpsych_recipes.local_hub.lfs import Signer
-from localpsych_recipes.local_hub.names import URL_PREFIXES
 from localpsych_recipes.local_hub.routes import Access, Route, find
 from localpsych_recipes.local_hub.store import Repo, Store
 from localpsych_recipes.local_hub.wire import Body, Refusal, Request, Response, repo_not_found

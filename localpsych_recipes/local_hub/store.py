@@ -1,11 +1,11 @@
 """What lies on disk. All is written beside its place and renamed, the branch's head last: a commit is whole or absent.
 
-    ROOT/models/alice/name/     (datasets/ and spaces/ likewise)
-        repo.json               private, gated, created, and every branch, tag and pull request with its commit
-        commits/<oid>.json      one commit: parent, author, title, every path with its blob; named by its own sha1
-        blobs/<git oid>         regular files
-        lfs/<sha256>            LFS objects, per repository, so that a missing upload shows
-        uploads/                objects still on their way; emptied when the hub starts
+ROOT/models/alice/name/     (datasets/ and spaces/ likewise)
+    repo.json               private, gated, created, and every branch, tag and pull request with its commit
+    commits/<oid>.json      one commit: parent, author, title, every path with its blob; named by its own sha1
+    blobs/<git oid>         regular files
+    lfs/<sha256>            LFS objects, per repository, so that a missing upload shows
+    uploads/                objects still on their way; emptied when the hub starts
 """
 
 from __future__ import annotations

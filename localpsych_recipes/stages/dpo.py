@@ -1,4 +1,4 @@
-"""Direct preference optimisation by TRL: goes on training the SFT adapter, with a frozen copy of it as the reference."""
+"""Direct preference optimisation by TRL: goes on training the SFT adapter, a frozen copy as reference."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(run: Run) -> dict[str, Any]:
 
 
 def policy(run: Run, base):
-    """The SFT adapter on the one backbone that is in memory; without SFT, a fresh adapter, whose reference is the base."""
+    """The SFT adapter on the one backbone that is in memory; without SFT, a fresh adapter and the base as reference."""
     model = models.load_base(run.recipe.base, base)
     if run.recipe.sft:
         return models.load_adapter(model, run.dir.adapter("sft"))

@@ -15,7 +15,7 @@ OUTTYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}  # config.js
 
 
 def run(run: Run) -> dict[str, Any]:
-    """Results: files with quant, bytes, sha256 and tensor types. UserError if llama-quantize fell back to other types."""
+    """Results: files with quant, bytes, sha256 and tensor types. UserError for a quant made of other types."""
     tools = llama_cpp.tools(run.say)
     merged, knobs = run.dir.release("merged"), run.recipe.gguf
     outtype = OUTTYPES[dtype(merged)]

@@ -133,7 +133,13 @@ def test_quantised_bases_are_quantised_and_adapters_are_fp32(tmp_path, base):
 
 
 # a constant rate, since under a falling one a step too many would change nothing
-STEPS = {"lr_scheduler_type": "constant", "max_steps": 4, "save_steps": 2, "learning_rate": 1e-2, "optim": "paged_adamw_32bit"}
+STEPS = {
+    "lr_scheduler_type": "constant",
+    "max_steps": 4,
+    "save_steps": 2,
+    "learning_rate": 1e-2,
+    "optim": "paged_adamw_32bit",
+}
 QLORA = {"quantization": "nf4", "dtype": "bfloat16"}
 
 
@@ -180,9 +186,12 @@ def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(tmp_path, base):
         config = json.loads((run.dir.adapter(stage) / "adapter_config.json").read_text())
         assert config["base_model_name_or_path"] == "someone/tiny"
         assert {p.name for p in run.dir.adapter(stage).iterdir()} == {
-            "adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+            "adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json",
+            "chat_template.jinja",
         }  # fmt: skip
-        assert (run.dir.adapter(stage) / "tokenizer_config.json").read_bytes() == (base / "tokenizer_config.json").read_bytes()
+        assert (run.dir.adapter(stage) / "tokenizer_config.json").read_bytes() == (
+            base / "tokenizer_config.json"
+        ).read_bytes()
 
 
 def test_a_run_that_diverges_is_stopped_and_hands_nothing_on(tmp_path, base):
@@ -231,4 +240,6 @@ def test_held_out_losses_are_those_of_plain_transformers(tmp_path, base):
     assert measured["eval_loss"] == pytest.approx(torch.cat(total).mean().item(), rel=1e-4)
     assert measured["eval_tokens"] == sum(len(t) for t in total)
     assert measured["whole_conversation_loss"] == pytest.approx(torch.cat(whole).mean().item(), rel=1e-4)
-    assert measured["whole_conversation_row_mean_loss"] == pytest.approx(sum(w.mean().item() for w in whole) / 2, rel=1e-4)
+    assert measured["whole_conversation_row_mean_loss"] == pytest.approx(
+        sum(w.mean().item() for w in whole) / 2, rel=1e-4
+    )
