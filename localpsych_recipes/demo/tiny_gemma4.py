@@ -9,7 +9,6 @@ chat template. Nothing comes from Google's weights.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import shutil
@@ -26,11 +25,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import Gemma4Config, Gemma4ForConditionalGeneration, GemmaTokenizer
 
-Rows = list[list[int]]
 DATA = Path(__file__).with_name("data")
 STEPS, BATCH, LEARNING_RATE, WARMUP = 500, 8, 4e-3, 20
-QUESTION_EPOCHS = 2
-NOISE = 0.3  # share of the input tokens that are random at the first step; none at the last
+NOISE = 0.15  # share of the input tokens
 INITIALIZER_RANGE = 0.0625  # Gemma's 0.02 suits its width; at width 256 it learns a third slower
 VOCAB_SIZE = 3072  # nearly every word of the shipped text is one token, so answers hold few invented words
 THREADS = 2  # part of the result: the order of floating-point sums depends on it
@@ -78,12 +75,14 @@ def make(folder: Path, *, seed: int = 0, steps: int = STEPS, say: Callable[[str]
     """
     folder = Path(folder)
     if folder.exists():
-        raise UserError(f"{folder} is there already", "a folder that does not exist yet", "name another one or remove it")
+        raise UserError(
+            f"{folder} is there already", "a folder that does not exist yet", "name another one or remove it"
+        )
     exchanges, questions = read_english(), read_questions()
     tokenizer = make_tokenizer(shipped_text())
     with fixed_arithmetic(seed):
         model = make_model(len(tokenizer))
-        teach(model, chats_as_ids(tokenizer, exchanges), questions_as_ids(tokenizer, questions), steps, say)
+        teach(model, rows_of_ids(tokenizer, exchanges, questions), steps, say)
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     save(model, tokenizer, unfinished)
@@ -174,7 +173,11 @@ def make_config(vocab_size: int) -> Gemma4Config:
         head_dim=32, position_embedding_size=64, max_position_embeddings=2048,
     )  # fmt: skip
     audio = dict(
-        hidden_size=64, num_hidden_layers=1, num_attention_heads=2, output_proj_dims=64, subsampling_conv_channels=[16, 8]
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        output_proj_dims=64,
+        subsampling_conv_channels=[16, 8],
     )
     return Gemma4Config(
         text_config=text, vision_config=vision, audio_config=audio, tie_word_embeddings=True,
@@ -196,20 +199,16 @@ def make_model(vocab_size: int) -> Gemma4ForConditionalGeneration:
     return model
 
 
-def chats_as_ids(tokenizer: GemmaTokenizer, exchanges: list[tuple[str, str]]) -> list[list[int]]:
-    """Every exchange as a chat, and every answer alone: so it is learnt from its own words too, and comes out whole."""
-    answers = [[{"role": "assistant", "content": answer}] for _, answer in exchanges]
-    chats = [[{"role": "user", "content": question}, *answer] for (question, _), answer in zip(exchanges, answers)]
-    return [tokenizer.apply_chat_template(chat, return_dict=False) for chat in chats + answers]
-
-
-def questions_as_ids(tokenizer: GemmaTokenizer, questions: list[str]) -> list[list[int]]:
-    chats = [[{"role": "user", "content": question}] for question in questions]
-    return [tokenizer.apply_chat_template(chat, return_dict=False) for chat in chats]
+def rows_of_ids(tokenizer: GemmaTokenizer, exchanges: list[tuple[str, str]], questions: list[str]) -> list[list[int]]:
+    """Token ids of every exchange as a chat, and of every lone question, so that its words are not new later."""
+    chats = [[("user", question), ("assistant", answer)] for question, answer in exchanges]
+    chats += [[("user", question)] for question in questions]
+    messages = [[{"role": role, "content": content} for role, content in chat] for chat in chats]
+    return [list(tokenizer.apply_chat_template(chat, return_dict=False)) for chat in messages]
 
 
 def teach(
-    model: Gemma4ForConditionalGeneration, chats: Rows, questions: Rows, steps: int, say: Callable[[str], object]
+    model: Gemma4ForConditionalGeneration, rows: list[list[int]], steps: int, say: Callable[[str], object]
 ) -> None:
     """Plain next-token training of the language model on whole rows: AdamW, warm-up, cosine to zero, clipping at 1."""
     import torch
@@ -219,41 +218,39 @@ def teach(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
     model.train()
     started = said = time.monotonic()
-    for step, (ids, labels) in zip(range(1, steps + 1), batches(chats, questions)):
-        noise = NOISE * (1 - step / steps)
-        loss = model(input_ids=noisy(ids, model.config.text_config.vocab_size, noise), attention_mask=(labels != -100).long(), labels=labels).loss
+    for step, (ids, labels) in zip(range(1, steps + 1), batches(rows)):
+        loss = model(
+            input_ids=noisy(ids, model.config.text_config.vocab_size),
+            attention_mask=(labels != -100).long(),
+            labels=labels,
+        ).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step(), schedule.step(), optimizer.zero_grad()
-        if time.monotonic() - said > 5 or step == steps:
+        if time.monotonic() - said > 10 or step == steps:
             said = time.monotonic()
             left = (said - started) / step * (steps - step)
             say(f"  English: step {step} of {steps}, loss {loss.item():.2f}, about {left:.0f} s left")
     model.eval()
 
 
-def noisy(ids: torch.Tensor, vocab_size: int, share: float) -> torch.Tensor:
-    """A share of the tokens replaced by any others. Tied embeddings echo a word they were never trained on; this is
-    what every word of the vocabulary is trained on, and what keeps the model from leaning on a single one."""
+def noisy(ids: torch.Tensor, vocab_size: int) -> torch.Tensor:
+    """Some tokens replaced by any token, so that the model leans on no single word and never learns to echo."""
     import torch
 
-    return torch.where(torch.rand(ids.shape) < share, torch.randint(len(IDS), vocab_size, ids.shape), ids)
+    return torch.where(torch.rand(ids.shape) < NOISE, torch.randint(len(IDS), vocab_size, ids.shape), ids)
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
 
 
-def batches(chats: Rows, questions: Rows) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless (ids, labels), each (BATCH, longest row of the batch): every row once an epoch, padding unlabelled.
-
-    The questions stop after QUESTION_EPOCHS: by then their words are known, and the time is better spent on chats.
-    """
+def batches(rows: list[list[int]]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Endless (ids, labels), each (BATCH, longest row of the batch): every row once an epoch, padding unlabelled."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    for epoch in itertools.count():
-        rows = chats + questions if epoch < QUESTION_EPOCHS else chats
+    while True:
         for chosen in torch.randperm(len(rows)).split(BATCH):
             tensors = [torch.tensor(rows[index]) for index in chosen.tolist()]
             yield (
