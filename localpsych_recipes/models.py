@@ -49,7 +49,7 @@ def load_base(base: Base, folder: Path) -> PreTrainedModel:
         folder,
         dtype=getattr(torch, base.dtype),
         quantization_config=_quantization(base),
-        # a dict asks for it in the language model alone: Gemma 4's audio tower refuses SDPA, and no text runs through it
+        # for the language model alone: Gemma 4's audio tower refuses SDPA, and no text runs through it
         attn_implementation={"text_config": implementation} if hasattr(config, "text_config") else implementation,
         device_map=_device_map(),
         use_safetensors=True,

@@ -94,7 +94,7 @@ class Run:
 
     @property
     def pins(self) -> dict[str, Any]:
-        """Commits and licences of the base and the dataset, fixed by the prepare stage; the recipe's word goes first."""
+        """Commits and licences of the base and the dataset, fixed by prepare; the recipe's own word goes first."""
         pins = rundir.read_json(self.dir.pins) or {}
         for name, said in (("base", self.recipe.base), ("dataset", self.recipe.data)):
             if pins and said.license:

@@ -240,7 +240,7 @@ class Dpo(Training):
     def rules(self):
         yield from super().rules()
         if len(self.loss_type) != len(self.loss_weights):
-            yield f"loss_weights: {len(self.loss_weights)} weights for {len(self.loss_type)} losses; one for each loss_type"
+            yield f"loss_weights: {len(self.loss_weights)} weights for {len(self.loss_type)} losses; one for each"
 
 
 class Merge(Section):

@@ -114,7 +114,7 @@ def shipped_text() -> list[str]:
 
 
 def make_tokenizer(texts: list[str]) -> GemmaTokenizer:
-    """Gemma's tokenizer (BPE, byte fallback, `▁` for the space) with merges learnt from `texts` and Gemma 4's tokens."""
+    """Gemma's tokenizer (BPE, byte fallback, `▁` for the space) with merges learnt from `texts`, Gemma 4's tokens."""
     from transformers import GemmaTokenizer
     from trl.chat_template_utils import gemma4_v5_chat_template
 

@@ -21,7 +21,7 @@ def run(run: Run) -> dict[str, Any]:
     if report.unchanged_adapted:
         shutil.rmtree(run.dir.release("merged"))
         raise UserError(
-            f"{len(report.unchanged_adapted)} of {report.adapted_tensors} adapted tensors equal the base's in the merge",
+            f"{len(report.unchanged_adapted)} of {report.adapted_tensors} adapted tensors are the base's still",
             "a merge that differs from the base in every adapted tensor",
             "train for longer or with a higher learning rate; a delta this small is lost in 16 bits",
         )
