@@ -128,18 +128,22 @@ def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
     if checkpoint and (state := finished_state(checkpoint)):
         # Trainer would take one step more: it looks at max_steps only after a step
         trainer.state = state
-        kept = state.best_global_step if trainer.args.load_best_model_at_end else state.global_step
-        trainer.model.load_adapter(str(folder / f"checkpoint-{kept}"), "default")
+        trainer.model.load_adapter(str(folder / f"checkpoint-{best_step(trainer) or state.global_step}"), "default")
     else:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     state = trainer.state
     return {
         "steps": state.global_step,
         "epochs": round(state.epoch, 3),
-        "best_step": state.best_global_step,
-        "best_metric": state.best_metric,
+        "best_step": best_step(trainer),
+        "best_metric": state.best_metric if best_step(trainer) else None,
         "resumed": bool(checkpoint),
     }
+
+
+def best_step(trainer: Trainer) -> int | None:
+    """The step whose adapter is kept because its held-out loss was the lowest; None where the last is kept."""
+    return trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
 
 
 def finished_state(checkpoint: Path) -> TrainerState | None:
@@ -165,7 +169,7 @@ def hand_on(trainer: Trainer, run: Run, stage: str, base: Path) -> None:
         raise UserError(
             f"{stage}: {len(broken)} tensors of the trained adapter are not finite",
             "finite weights",
-            "lower the learning rate; then run the same command again with --force",
+            "lower the learning rate and run the same command again",
         )
     if run.ranks.main:
         with rundir.replacing(run.dir.adapter(stage)) as folder:

@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("runs/demo"))
     folder = parser.parse_args(argv).folder.absolute()
+    sys.stdout.reconfigure(line_buffering=True)  # its lines stay in order with those of the run, in a file too
     started = time.monotonic()
     token = kept_token(folder)
     with local_hub.LocalHub(folder / "hub", tokens={token: USER}) as hub:

@@ -9,6 +9,7 @@ chat template. Nothing comes from Google's weights.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     import torch
     from transformers import Gemma4Config, Gemma4ForConditionalGeneration, GemmaTokenizer
 
+Rows = list[list[int]]
 DATA = Path(__file__).with_name("data")
 STEPS, BATCH, LEARNING_RATE, WARMUP = 500, 8, 4e-3, 20
-NOISE = 0.15  # share of the input tokens
-INITIALIZER_RANGE = 0.0625  # Gemma's 0.02 suits its width; at width 256 it learns a third slower
+QUESTION_EPOCHS = 2
+INITIALIZER_RANGE = 0.08  # Gemma's 0.02 suits its width; at width 256 it learns a third slower
 VOCAB_SIZE = 3072  # nearly every word of the shipped text is one token, so answers hold few invented words
 THREADS = 2  # part of the result: the order of floating-point sums depends on it
 
@@ -82,7 +84,7 @@ def make(folder: Path, *, seed: int = 0, steps: int = STEPS, say: Callable[[str]
     tokenizer = make_tokenizer(shipped_text())
     with fixed_arithmetic(seed):
         model = make_model(len(tokenizer))
-        teach(model, rows_of_ids(tokenizer, exchanges, questions), steps, say)
+        teach(model, *rows_of_ids(tokenizer, exchanges, questions), steps, say)
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     save(model, tokenizer, unfinished)
@@ -199,16 +201,21 @@ def make_model(vocab_size: int) -> Gemma4ForConditionalGeneration:
     return model
 
 
-def rows_of_ids(tokenizer: GemmaTokenizer, exchanges: list[tuple[str, str]], questions: list[str]) -> list[list[int]]:
-    """Token ids of every exchange as a chat, and of every lone question, so that its words are not new later."""
-    chats = [[("user", question), ("assistant", answer)] for question, answer in exchanges]
-    chats += [[("user", question)] for question in questions]
-    messages = [[{"role": role, "content": content} for role, content in chat] for chat in chats]
-    return [list(tokenizer.apply_chat_template(chat, return_dict=False)) for chat in messages]
+def rows_of_ids(tokenizer: GemmaTokenizer, exchanges: list[tuple[str, str]], questions: list[str]) -> tuple[Rows, Rows]:
+    """Token ids of (every exchange as a chat and every answer alone, the dataset's questions alone).
+
+    An answer alone is learnt from its own words, so that it comes out whole after any question.
+    """
+    asked = [{"role": "user", "content": question} for question, _ in exchanges]
+    answers = [{"role": "assistant", "content": answer} for _, answer in exchanges]
+    chats = [[question, answer] for question, answer in zip(asked, answers)] + [[answer] for answer in answers]
+    alone = [[{"role": "user", "content": question}] for question in questions]
+    ids = [[list(tokenizer.apply_chat_template(chat, return_dict=False)) for chat in group] for group in (chats, alone)]
+    return ids[0], ids[1]
 
 
 def teach(
-    model: Gemma4ForConditionalGeneration, rows: list[list[int]], steps: int, say: Callable[[str], object]
+    model: Gemma4ForConditionalGeneration, chats: Rows, questions: Rows, steps: int, say: Callable[[str], object]
 ) -> None:
     """Plain next-token training of the language model on whole rows: AdamW, warm-up, cosine to zero, clipping at 1."""
     import torch
@@ -218,9 +225,9 @@ def teach(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
     model.train()
     started = said = time.monotonic()
-    for step, (ids, labels) in zip(range(1, steps + 1), batches(rows)):
+    for step, (ids, labels) in zip(range(1, steps + 1), batches(chats, questions)):
         loss = model(
-            input_ids=noisy(ids, model.config.text_config.vocab_size),
+            input_ids=ids,
             attention_mask=(labels != -100).long(),
             labels=labels,
         ).loss
@@ -234,23 +241,17 @@ def teach(
     model.eval()
 
 
-def noisy(ids: torch.Tensor, vocab_size: int) -> torch.Tensor:
-    """Some tokens replaced by any token, so that the model leans on no single word and never learns to echo."""
-    import torch
-
-    return torch.where(torch.rand(ids.shape) < NOISE, torch.randint(len(IDS), vocab_size, ids.shape), ids)
-
-
 def learning_rate_factor(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
 
 
-def batches(rows: list[list[int]]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(chats: Rows, questions: Rows) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless (ids, labels), each (BATCH, longest row of the batch): every row once an epoch, padding unlabelled."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    while True:
+    for epoch in itertools.count():
+        rows = chats + questions if epoch < QUESTION_EPOCHS else chats
         for chosen in torch.randperm(len(rows)).split(BATCH):
             tensors = [torch.tensor(rows[index]) for index in chosen.tolist()]
             yield (

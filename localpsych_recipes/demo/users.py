@@ -84,7 +84,8 @@ def ask_llama_server(repo_id: str, prompt: list[dict[str, str]]) -> tuple[str, b
     from openai import OpenAI
 
     gguf = Path(hf_hub_download(repo_id, f"{repo_id.split('/')[1].removesuffix('-GGUF')}-Q4_K_M.gguf"))
-    with llama_cpp.tools().serve(gguf, ctx=1024) as server:
+    # training had no thinking part, which llama-server would otherwise ask Gemma 4 for
+    with llama_cpp.tools().serve(gguf, ctx=1024, extra=("--reasoning", "off")) as server:
         client = OpenAI(base_url=f"{server.url}/v1", api_key="none")
         reply = client.chat.completions.create(model="local", messages=prompt, max_tokens=MAX_NEW_TOKENS, temperature=0)
     return reply.choices[0].message.content.strip(), reply.choices[0].finish_reason == "stop"

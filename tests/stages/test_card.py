@@ -105,9 +105,9 @@ def test_paragraphs_and_lists_stand_apart(run) -> None:
 def test_a_private_gguf_is_fetched_with_a_token_that_llama_cpp_reads(tmp_path) -> None:
     """llama.cpp's common/arg.cpp: the value of --hf-token comes from HF_TOKEN alone."""
     private = cards(finished_run(tmp_path / "private", OWNER))["gguf"]
-    assert "\nHF_TOKEN=$(hf auth token) llama-server -hf alice/calm-GGUF:Q4_K_M\n" in private
+    assert "\nHF_TOKEN=$(hf auth token) llama-server -hf alice/calm-GGUF:Q4_K_M --reasoning off\n" in private
     public = cards(finished_run(tmp_path / "public", OWNER, "push.private=false"))["gguf"]
-    assert "\nllama-server -hf alice/calm-GGUF:Q4_K_M\n" in public and "HF_TOKEN" not in public
+    assert "\nllama-server -hf alice/calm-GGUF:Q4_K_M --reasoning off\n" in public and "HF_TOKEN" not in public
 
 
 def test_what_was_not_measured_is_left_out(tmp_path) -> None:
