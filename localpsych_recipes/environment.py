@@ -22,5 +22,6 @@ def settle() -> None:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses an optional kernel at every start on CPUs
+    warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
