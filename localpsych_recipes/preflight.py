@@ -15,6 +15,7 @@ from localpsych_recipes.resources import resource
 
 def check(run: Run, choice: Choice) -> None:
     """UserError for the first thing that would stop the run later. What is done is not looked at again."""
+    pipeline.refuse_gaps(run, choice.stages(run.recipe))
     ahead = {s.name for s in choice.stages(run.recipe) if choice.force or not pipeline.finished(run, s.name)}
     if "prepare" in ahead:
         check_data(run.recipe)

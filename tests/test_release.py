@@ -78,7 +78,7 @@ def test_no_row_and_no_token_is_printed_or_published(world, undisturbed):
         p for p in undisturbed.glob("release/*/*") if p.suffix in (".md", ".yaml", ".json") and "token" not in p.name
     ]
     public += list(undisturbed.glob("logs/**/*"))
-    assert len(list(undisturbed.glob("logs/sft/events*"))) == len(list(undisturbed.glob("logs/dpo/events*"))) == 1
+    assert list(undisturbed.glob("logs/sft/events*")) and list(undisturbed.glob("logs/dpo/events*"))
     for path in filter(Path.is_file, public):
         content = path.read_bytes()
         assert world.token.encode() not in content, path
@@ -86,12 +86,12 @@ def test_no_row_and_no_token_is_printed_or_published(world, undisturbed):
 
 
 def test_killed_in_sft_in_the_merge_and_in_the_push_it_goes_on_to_the_same_release(world, undisturbed):
+    forget_repositories(world)  # else its version would be taken, which is said before anything is run
     run_dir = world.folder / "killed"
     world.run_and_kill(run_dir, when=lambda: any(run_dir.glob("sft/checkpoints-*/checkpoint-2/complete")))
     assert not (run_dir / "reports/sft.json").exists()
     world.run_and_kill(run_dir, when=(run_dir / "release/merged.partial").exists)
     assert (run_dir / "reports/dpo.json").exists() and not (run_dir / "reports/merge.json").exists()
-    forget_repositories(world)
     world.run_and_kill(run_dir, when=commit_arrives())
     assert (run_dir / "reports/card.json").exists() and not (run_dir / "reports/push.json").exists()
     text = world.run(run_dir)

@@ -62,7 +62,8 @@ class World:
                 assert process.poll() is None, process.communicate()[0]
                 time.sleep(0.001)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
 
 

@@ -13,9 +13,11 @@ from huggingface_hub import HfApi
 from localpsych_recipes.local_hub.command import is_loopback, kept_token
 
 START = """
+import signal
 import sys
 from pathlib import Path
 from localpsych_recipes.local_hub import main_loop
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started without it
 main_loop(Path(sys.argv[1]), sys.argv[2], port=0)
 """
 
