@@ -80,7 +80,7 @@ def test_light_modules_import_no_heavy_library(module):
     assert done.returncode == 0, done.stderr
 
 
-DOCUMENTS = [p for p in (*CHECKOUT.glob("*.md"), *(CHECKOUT / "recipes").glob("*.md"))]
+DOCUMENTS = [p for folder in (".", "recipes", "benchmarks") for p in (CHECKOUT / folder).glob("*.md")]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
