@@ -31,18 +31,11 @@ class Stage:
 # keys that only what is published says: setting them after hours of training must not train anew
 PUBLISHED_ONLY = {"base": ("hub_id", "license"), "data": ("license",)}
 CARD_KEYS = ("name", "version", "description", "license", "base", "data", "card", "push")
+TRAINING_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 STAGES = (
     Stage("prepare", (), ("base", "data"), packages=("datasets",)),
-    Stage(
-        "sft", ("prepare",), ("seed", "lora", "sft"), "all", ("torch", "transformers", "trl", "peft", "bitsandbytes")
-    ),
-    Stage(
-        "dpo",
-        ("prepare", "sft"),
-        ("seed", "lora", "dpo"),
-        "all",
-        ("torch", "transformers", "trl", "peft", "bitsandbytes"),
-    ),
+    Stage("sft", ("prepare",), ("seed", "lora", "sft"), "all", TRAINING_PACKAGES),
+    Stage("dpo", ("prepare", "sft"), ("seed", "lora", "dpo"), "all", TRAINING_PACKAGES),
     Stage("merge", ("prepare", "sft", "dpo"), ("merge",), packages=("torch", "safetensors")),
     Stage("gguf", ("merge",), ("name", "license", "base", "gguf"), packages=("gguf",)),
     Stage("card", ("prepare", "sft", "dpo", "merge", "gguf"), CARD_KEYS),
@@ -100,6 +93,11 @@ class Run:
             if pins and said.license:
                 pins[name] |= {"license": said.license, "license_name": None, "license_link": None}
         return pins
+
+    @property
+    def final_adapter(self) -> Path:
+        """The adapter of the recipe's last training stage: what is merged, converted and published."""
+        return self.dir.adapter("dpo" if self.recipe.dpo else "sft")
 
     def report(self, stage: str) -> dict[str, Any] | None:
         return self.dir.report(stage)

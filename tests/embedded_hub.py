@@ -17,17 +17,21 @@ from localpsych_recipes.local_hub import LocalHub, new_token
 TOKENS = {"alice": new_token(), "bob": new_token(), "alice:read": new_token()}
 
 
+def point_client_at(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Hub's client, imported already, asks `url` and keeps its cache in `folder`."""
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(folder / "harnesses.json"))
+    monkeypatch.setattr(_detect_agent, "_registry", None)
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
     """A Hub on a free port with an empty cache of its own; the process's token is alice's."""
     with LocalHub(tmp_path / "hub", tokens={token: name for name, token in TOKENS.items()}) as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        files = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"))
-        monkeypatch.setattr(_detect_agent, "_registry", None)
+        point_client_at(hub.url, tmp_path, monkeypatch)
         monkeypatch.setattr(client, "PAUSES", (0.0,) * 5)
         monkeypatch.setattr(client, "BRIEF", (0.0,))
         monkeypatch.setenv("HF_TOKEN", TOKENS["alice"])

@@ -28,7 +28,7 @@ def run(run: Run) -> dict[str, Any]:
 
 def assemble_adapter(run: Run) -> None:
     """RUN/release/adapter from the last trained adapter, and from its GGUF where the recipe makes one."""
-    source = run.dir.adapter("dpo" if run.recipe.dpo else "sft")
+    source = run.final_adapter
     with rundir.replacing(run.dir.release("adapter")) as folder:
         for name in ADAPTER_FILES:
             if (source / name).is_file():

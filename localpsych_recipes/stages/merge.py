@@ -14,7 +14,7 @@ from localpsych_recipes.progress import Progress
 
 def run(run: Run) -> dict[str, Any]:
     """Results: counts of adapted and untouched tensors. UserError if the adapter changed nothing."""
-    adapter = run.dir.adapter("dpo" if run.recipe.dpo else "sft")
+    adapter = run.final_adapter
     base = models.base_folder(run.recipe.base, run.pins)
     progress = Progress(run.say, "merged", "bytes")
     report = merging.merge_adapter(base, adapter, run.dir.release("merged"), progress=progress)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi, constants
-from huggingface_hub.utils import _detect_agent
+from huggingface_hub import HfApi
 
 from localpsych_recipes.local_hub import LocalHub, new_token
+from tests.embedded_hub import point_client_at
 
 TOKENS = {"alice": new_token(), "bob": new_token(), "alice:read": new_token()}
 CHUNK_SIZE = 100_000  # bytes; small, so that a test's LFS file can go up in parts
@@ -26,13 +26,7 @@ def open_hub(tmp_path: Path) -> Callable[[], LocalHub]:
 @pytest.fixture
 def hub(open_hub: Callable[[], LocalHub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
     with open_hub() as hub:
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        files = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"))
-        monkeypatch.setattr(_detect_agent, "_registry", None)
+        point_client_at(hub.url, tmp_path, monkeypatch)
         yield hub
 
 
