@@ -18,8 +18,8 @@ demo: setup  ## a tiny model from a recipe to three repositories on an embedded 
 test: setup  ## all tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
-schema: .venv/installed  ## the JSON Schema of recipes
-	@$(BIN)/python -m localpsych_recipes.recipe
+schema: .venv/installed  ## recipes/schema.json, which editors check recipes with, from the code
+	@$(BIN)/python -m localpsych_recipes.recipe recipes/schema.json
 
 clean:  ## removes .venv and what Python left behind; the user's cache and runs stay
 	rm -rf .venv .pytest_cache *.egg-info build dist

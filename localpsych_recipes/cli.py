@@ -10,32 +10,52 @@ from pathlib import Path
 from localpsych_recipes import __version__, environment, machine, recipe_file
 from localpsych_recipes.errors import UserError
 
-
-RECIPE_HELP = "a YAML file, or the name of one that ships with the package: demo, gemma4-e4b-psych"
+RECIPE_HELP = "a YAML file, or the name of one that ships with the package, such as demo (`localpsych fork` lists them)"
+ORIGIN_HELP = "a YAML file, the name of a shipped recipe, or hf://USER/REPO[@REVISION]; without it these are listed"
 
 
 def check(args: argparse.Namespace) -> int:
-    """Reads recipes without running them; with --resolved prints every key, defaults included."""
+    """Reads recipes without running them; with --resolved prints every key and where its value comes from."""
     failed = 0
     for path in args.recipes:
         try:
-            recipe = recipe_file.load(path, args.set)
-            say(
-                recipe_file.dump(recipe).rstrip()
-                if args.resolved
-                else f"{recipe_file.find(path)}: holds ({recipe.name})"
-            )
+            recipe, origins = recipe_file.load_with_origins(path, args.set)
+            resolved = recipe_file.dump(recipe, origins).rstrip() if args.resolved else ""
+            say(resolved or f"{recipe_file.find(path)}: holds ({recipe.name})")
         except UserError as error:
             failed = error.exit_code
             complain(error)
     return failed
 
 
+def fork(args: argparse.Namespace) -> int:
+    """Starts a recipe for a dataset of your own from another recipe; without one lists those that ship."""
+    from localpsych_recipes import fork
+
+    if args.origin is None:
+        say(fork.shipped())
+        return 0
+    if not args.dataset or not args.output:
+        expected = "localpsych fork ORIGIN --dataset DATASET -o FILE.yaml"
+        raise UserError(f"fork {args.origin}, without --dataset or -o", expected, "name both")
+    options = {key: getattr(args, key) for key in ("split", "config", "name", "force")}
+    say(fork.fork(args.origin, args.dataset, args.output, **options))
+    return 0
+
+
+def data(args: argparse.Namespace) -> int:
+    """Says what becomes of a recipe's rows: kept, dropped, repeated, how long. Counts alone, no text."""
+    from localpsych_recipes import data_report
+
+    say(data_report.report(recipe_file.load(args.recipe, args.set)))
+    return 0
+
+
 def plan(args: argparse.Namespace) -> int:
     """Says what a recipe would train and make, from configurations alone."""
     from localpsych_recipes import plan
 
-    say(plan.render(plan.plan(recipe_file.load(args.recipe, args.set))))
+    say(plan.render(plan.plan(recipe_file.load(args.recipe, args.set), gpu=args.gpu)))
     return 0
 
 
@@ -68,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="localpsych", description="Recipes for fine-tuning small models: read, plan, serve, render."
+        prog="localpsych", description="Recipes for fine-tuning small models: read, fork, plan, serve, render."
     )
     p.add_argument("--version", action="version", version=__version__)
     verbs = p.add_subparsers(required=True, metavar="VERB")
@@ -80,10 +100,15 @@ def parser() -> argparse.ArgumentParser:
 
     sub = verb(check)
     sub.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE", help=RECIPE_HELP)
-    sub.add_argument("--resolved", action="store_true", help="print the whole recipe, defaults included")
+    sub.add_argument("--resolved", action="store_true", help="print the whole recipe, defaults and origins included")
+    add_set(sub)
+    add_fork(verb(fork))
+    sub = verb(data)
+    sub.add_argument("recipe", type=Path, help=RECIPE_HELP)
     add_set(sub)
     sub = verb(plan)
     sub.add_argument("recipe", type=Path, help=RECIPE_HELP)
+    sub.add_argument("--gpu", metavar="NAME", help="for this GPU, as in --gpu 'RTX 3050 Ti'; else the one at hand")
     add_set(sub)
     sub = verb(hub)
     sub.add_argument("root", type=Path, help="folder behind the Hub; made if it is not there")
@@ -93,6 +118,16 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("run", type=Path, help="a run directory, such as runs/NAME")
     add_set(sub)
     return p
+
+
+def add_fork(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("origin", nargs="?", help=ORIGIN_HELP)
+    parser.add_argument("--dataset", help="a dataset on the Hub, a local file or a folder")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the recipe to write")
+    parser.add_argument("--split", default="train", help="split to learn from (default: train)")
+    parser.add_argument("--config", help="configuration of a Hub dataset with several")
+    parser.add_argument("--name", help="of the release (default: the origin's and the dataset's)")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
 
 
 def add_set(parser: argparse.ArgumentParser) -> None:

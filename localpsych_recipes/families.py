@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -17,6 +19,8 @@ class Family:
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     # False: the template raises on a system turn, whose text must then stand in the first user turn
     system_turn: bool = True
+    # llama.cpp drops the blanks behind special tokens, as this tokenizer does, where general.name has this in it
+    gguf_name: str = ""
 
 
 GEMMA_WITHOUT_SYSTEM = Family(system_turn=False)
@@ -32,7 +36,7 @@ FAMILIES = {
     "gemma3_text": Family(),
     "gemma4": Family(),
     "gemma4_text": Family(),
-    "phi3": Family(attention=("qkv_proj", "o_proj"), mlp=("gate_up_proj", "down_proj")),
+    "phi3": Family(attention=("qkv_proj", "o_proj"), mlp=("gate_up_proj", "down_proj"), gguf_name="phi3"),
 }
 # any other model_type: every settled name of these projections, separate and fused
 UNKNOWN = Family(
@@ -44,6 +48,11 @@ UNKNOWN = Family(
 def of(model_type: str) -> Family:
     """The facts of a `model_type`, or guesses by the settled names for one that is not in the table."""
     return FAMILIES.get(model_type, UNKNOWN)
+
+
+def type_of(folder: Path) -> str:
+    """The `model_type` that a base's config.json names."""
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
 
 
 # a part of a module's full name -> what lies below it; text never runs through these

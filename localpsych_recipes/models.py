@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localpsych_recipes import attention
+from localpsych_recipes import attention, chat_templates, families, rundir
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Base, Lora, is_local
 
@@ -25,17 +25,32 @@ def base_folder(base: Base, pins: dict[str, Any]) -> Path:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The base's tokenizer, as it is on disk. UserError if it has no chat template."""
-    from transformers import AutoTokenizer
+    """The base's tokenizer as it is on disk, its chat template fit for training. UserError if it has none that is."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    # transformers 5 makes some classes anew from their vocabulary (Llama's among them) and forgets what tokenizer.json
+    # does to the text behind a special token; llama.cpp and other servers do as the file says
+    as_in_file = (folder / "tokenizer.json").is_file()
+    tokenizer = (PreTrainedTokenizerFast if as_in_file else AutoTokenizer).from_pretrained(folder)
     if not tokenizer.chat_template:
         raise UserError(
             f"{folder.name}: a tokenizer without a chat template",
             "an instruction-tuned base whose tokenizer has one",
             "take the -it or -Instruct variant of the base",
         )
+    chat_templates.fit(tokenizer, families.of(families.type_of(folder)).chat_template_kwargs)
     return tokenizer
+
+
+def stop_at(folder: Path, end_of_turn: int) -> None:
+    """Adds a token to those that a model's generation settings end at; Gemma 1's name <eos> alone, which no turn has."""
+    file = folder / "generation_config.json"
+    settings, config = rundir.read_json(file) or {}, rundir.read_json(folder / "config.json") or {}
+    named = settings.get("eos_token_id", config.get("eos_token_id"))
+    ends = named if isinstance(named, list) else [named]
+    if end_of_turn not in ends:
+        known = [end for end in ends if end is not None]
+        rundir.write_json(file, {**settings, "eos_token_id": [*known, end_of_turn]})
 
 
 def load_base(base: Base, folder: Path) -> PreTrainedModel:

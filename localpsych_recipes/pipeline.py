@@ -29,16 +29,17 @@ class Stage:
 
 
 # keys that only what is published says: setting them after hours of training must not train anew
-PUBLISHED_ONLY = {"base": ("hub_id", "license"), "data": ("license",)}
+PUBLISHED_ONLY = {"base": ("hub_id", "license"), "data": ("license",), "mixture": ("license",)}
 CARD_KEYS = ("name", "version", "description", "license", "base", "data", "card", "push")
 TRAINING_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 STAGES = (
     Stage("prepare", (), ("base", "data"), packages=("datasets",)),
-    Stage("sft", ("prepare",), ("seed", "lora", "sft"), "all", TRAINING_PACKAGES),
+    Stage("augment", ("prepare",), ("augment",), packages=("openai",)),
+    Stage("sft", ("prepare", "augment"), ("seed", "lora", "sft"), "all", TRAINING_PACKAGES),
     Stage("dpo", ("prepare", "sft"), ("seed", "lora", "dpo"), "all", TRAINING_PACKAGES),
     Stage("merge", ("prepare", "sft", "dpo"), ("merge",), packages=("torch", "safetensors")),
     Stage("gguf", ("merge",), ("name", "license", "base", "gguf"), packages=("gguf",)),
-    Stage("card", ("prepare", "sft", "dpo", "merge", "gguf"), CARD_KEYS),
+    Stage("card", ("prepare", "augment", "sft", "dpo", "merge", "gguf"), CARD_KEYS),
     Stage("push", ("card",), ("name", "version", "push")),
 )
 NAMES = tuple(stage.name for stage in STAGES)
@@ -87,11 +88,14 @@ class Run:
 
     @property
     def pins(self) -> dict[str, Any]:
-        """Commits and licences of the base and the dataset, fixed by prepare; the recipe's own word goes first."""
+        """Commits and licences of "base" and of each of "datasets", fixed by prepare; the recipe's word goes first."""
         pins = rundir.read_json(self.dir.pins) or {}
-        for name, said in (("base", self.recipe.base), ("dataset", self.recipe.data)):
-            if pins and said.license:
-                pins[name] |= {"license": said.license, "license_name": None, "license_link": None}
+        found = [pins["base"], *pins["datasets"]] if pins else []
+        for pin, said in zip(found, (self.recipe.base, *self.recipe.data.sources), strict=False):
+            if said.license:
+                pin |= {"license": said.license, "license_name": None, "license_link": None}
+        if self.recipe.augment and (report := self.report("augment")):
+            pins["teacher"] = report["results"]["card"]
         return pins
 
     @property
@@ -140,9 +144,10 @@ def fingerprint(run: Run, stage: Stage) -> str:
     recipe = run.recipe.model_dump(mode="json")
     if stage.name == "prepare":
         recipe = {k: _without(v, PUBLISHED_ONLY.get(k, ())) for k, v in recipe.items()}
+        recipe["data"]["mixture"] = [_without(v, PUBLISHED_ONLY["mixture"]) for v in recipe["data"]["mixture"]]
         world = [rundir.source_identity(p) for p in _local_sources(run.recipe)]
     else:
-        world = [(pin or {}).get("commit") for pin in run.pins.values()]
+        world = [pin.get("commit") for pin in (pins["base"], *pins["datasets"])] if (pins := run.pins) else []
     if stage.name == "push":  # a rehearsal on another Hub is no release
         world.append(os.environ.get("HF_ENDPOINT"))
     if stage.name == "card":
@@ -173,7 +178,8 @@ def _inputs(recipe: Recipe, stage: Stage) -> list[str]:
 
 
 def _local_sources(recipe: Recipe) -> list[Path]:
-    return [Path(s).expanduser() for s in (recipe.base.model, recipe.data.source) if is_local(s)]
+    sources = (recipe.base.model, *(source.source for source in recipe.data.sources))
+    return [Path(s).expanduser() for s in sources if is_local(s)]
 
 
 def _done(run: Run, stage: Stage, expected: str | None = None) -> bool:

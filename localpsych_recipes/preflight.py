@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from localpsych_recipes import cards, data, hub, llama_cpp, pipeline
+from localpsych_recipes import cards, crisis_lines, data, hub, licences, llama_cpp, pipeline
 from localpsych_recipes.cards import metadata
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Choice, Run
 from localpsych_recipes.recipe import Recipe, is_local
 from localpsych_recipes.resources import resource
+from localpsych_recipes.stages import augment
 
 
 def check(run: Run, choice: Choice) -> None:
@@ -22,12 +23,23 @@ def check(run: Run, choice: Choice) -> None:
         licence = check_base(run.recipe)
         if "card" in ahead:
             metadata.release_licence(run.recipe, licence)
+            licences.check(run.recipe, licences.cards(run.recipe))
+        warn_of_outdated_lines(run)
+    if "augment" in ahead:
+        augment.check(run.recipe.augment)
     if "card" in ahead and run.recipe.card.prose:
         check_prose(run.recipe.card.prose)
     if "push" in ahead:
         check_push(run.recipe, new="card" in ahead)
     if "gguf" in ahead:
         llama_cpp.check_available()
+
+
+def warn_of_outdated_lines(run: Run) -> None:
+    """Help lines in the recipe's own words; unless the recipe has them replaced, a person has to."""
+    if run.recipe.data.crisis_lines == "report":
+        for name, keys in crisis_lines.in_recipe(run.recipe).items():
+            run.say(f"warning: {', '.join(keys)}: an outdated help line ({name}); today's: model_cards/crisis.yaml")
 
 
 def check_base(recipe: Recipe) -> dict[str, str | None]:
@@ -66,10 +78,10 @@ def refuse_shapeless(folder: Path) -> None:
 
 
 def check_data(recipe: Recipe) -> None:
-    if is_local(recipe.data.source):
-        data.check(recipe.data)
-    elif not recipe.data.source.startswith(("http://", "https://")):
-        hub.pin(recipe.data.source, "dataset", recipe.data.revision)
+    data.check(recipe.data)
+    for source in recipe.data.sources:
+        if not is_local(source.source) and not source.source.startswith(("http://", "https://")):
+            hub.pin(source.source, "dataset", source.revision)
 
 
 def check_prose(name: str) -> None:

@@ -2,7 +2,9 @@
 
 RUN/recipe.yaml              the resolved recipe, as it was started
 RUN/pins.json                commits and licences of the base and the dataset, fixed at the first run
+RUN/agreements/              the base's LICENSE, NOTICE and the like
 RUN/data/{sft,pairs}_{train,test}.jsonl   rows; they stay on this machine
+RUN/augmented/               the rows of SFT with a teacher's answers;  teacher.jsonl: what it wrote, to resume from
 RUN/{sft,dpo}/adapter        what a training stage hands on;  RUN/{sft,dpo}/checkpoints-*  what it resumes from
 RUN/gguf/                    the 16-bit GGUF that the quants are made from
 RUN/release/{adapter,merged,gguf}   what is pushed
@@ -52,6 +54,16 @@ class RunDir:
     @property
     def data(self) -> Path:
         return self.root / "data"
+
+    @property
+    def agreements(self) -> Path:
+        """The base's LICENSE, NOTICE and the like, which go with whatever is released."""
+        return self.root / "agreements"
+
+    @property
+    def augmented(self) -> Path:
+        """The rows of SFT with a teacher's answers, and the teacher's texts, in an augmented run."""
+        return self.root / "augmented"
 
     @property
     def cache(self) -> Path:

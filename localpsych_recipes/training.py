@@ -21,7 +21,7 @@ from localpsych_recipes.recipe import Training
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase, Trainer
+    from transformers import Trainer
 
 COMPLETE = "complete"  # written into a checkpoint when all of it is on disk
 EXPLODED = 100.0  # pre-clip gradient norm, in multiples of max_grad_norm, that is worth a warning
@@ -65,6 +65,18 @@ def arguments(run: Run, stage: str, knobs: Training) -> dict[str, Any]:
     }
 
 
+def datasets(run: Run, kind: str, model_type: str, knobs: Training) -> dict[str, Dataset | None]:
+    """The trainer's two arguments. UserError where there is nothing to train on, or nothing to evaluate as asked."""
+    found = {f"{name}_dataset": rows(run, kind, split, model_type) for name, split in (("train", "train"), ("eval", "test"))}
+    for name, wanted in (("train_dataset", True), ("eval_dataset", bool(knobs.eval_steps))):
+        if wanted and found[name] is None:
+            what = {"sft": "answer", "pairs": "pair of a better and a worse answer"}[kind]
+            side = "to train on" if name == "train_dataset" else "held out, and eval_steps is set"
+            do = "look at the data report (`localpsych data RECIPE`); mend data, or drop the stage or its eval_steps"
+            raise UserError(f"not one {what} {side}", "at least one", do)
+    return found
+
+
 def rows(run: Run, kind: str, split: str, model_type: str = "") -> Dataset | None:
     """Rows that the prepare stage wrote, with the chat template's arguments for this family; None for an empty split.
 
@@ -74,7 +86,8 @@ def rows(run: Run, kind: str, split: str, model_type: str = "") -> Dataset | Non
 
     disable_progress_bars()
     folder = run.dir.cache / f"{kind}_{split}"
-    if run.ranks.main and not folder.exists() and (dataset := data.read(run.dir.data, kind, split)):
+    source = run.dir.augmented if run.recipe.augment and kind == "sft" else run.dir.data
+    if run.ranks.main and not folder.exists() and (dataset := data.read(source, kind, split)):
         with rundir.replacing(folder) as beside:
             dataset.save_to_disk(beside)
     machine.barrier(run.ranks)
@@ -183,16 +196,6 @@ def counts(model: torch.nn.Module) -> dict[str, int]:
     """Trainable and total parameters of a PEFT model, quantised ones counted as what they stand for."""
     trainable, total = model.get_nb_trainable_parameters()
     return {"trainable_parameters": trainable, "all_parameters": total}
-
-
-def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Id of the token that ends an assistant's turn, read off the chat template itself."""
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "?"}, {"role": "assistant", "content": "§answer§"}], tokenize=False
-    )
-    tail = tokenizer(text.rsplit("§answer§", 1)[1], add_special_tokens=False)["input_ids"]
-    known = set(tokenizer.added_tokens_decoder)
-    return next((i for i in tail if i in known), tokenizer.eos_token_id)
 
 
 def held_out_loss(trainer: Trainer, dataset: Dataset) -> dict[str, float | int]:

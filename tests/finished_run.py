@@ -36,7 +36,7 @@ push:
 """
 PINS: dict[str, Any] = {
     "base": {"model": "alice/base", "commit": "a" * 40, "license": "apache-2.0"},
-    "dataset": {"id": "alice/rows", "commit": "b" * 40, "license": "cc-by-4.0"},
+    "datasets": [{"id": "alice/rows", "commit": "b" * 40, "license": "cc-by-4.0"}],
 }
 COUNTS = {"rows": 9846, "empty": 3, "duplicates": 41, "duplicates_dropped": 0, "over_max_rows": 0, "train": 8858,
           "test": 985, "sft_train": 8858, "sft_test": 985, "prompts_in_both_splits": 7, "equal_pairs": 0}  # fmt: skip
@@ -54,11 +54,13 @@ def finished_run(root: Path, *overrides: str, pins: dict[str, Any] | None = None
     root.mkdir(parents=True, exist_ok=True)
     (root / "source.yaml").write_text(RECIPE)
     run = Run(recipe_file.load(root / "source.yaml", overrides), RunDir(root / "run"), say=lambda text: None)
-    rundir.write_json(run.dir.pins, {key: pin | (pins or {}).get(key, {}) for key, pin in PINS.items()})
+    base, rows = PINS["base"] | (pins or {}).get("base", {}), PINS["datasets"][0] | (pins or {}).get("dataset", {})
+    rundir.write_json(run.dir.pins, {"base": base, "datasets": [rows]})
     rundir.write_text(run.dir.data / "sft_train.jsonl", json.dumps({"prompt": CANARY, "completion": CANARY}) + "\n")
     for stage in ("sft", "dpo"):
         trained_adapter(run.dir.adapter(stage), stage, run.recipe.base_id or "base")
     merged = run.dir.release("merged")
+    run.dir.agreements.mkdir(parents=True)
     write(merged, {"config.json": "{}", "model.safetensors": "merged weights"})
     for quant in ("Q4_K_M", "Q8_0"):
         write(run.dir.release("gguf"), {f"calm-{quant}.gguf": f"GGUF {quant}"})

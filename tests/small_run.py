@@ -53,7 +53,8 @@ def run(root: Path, recipe: Recipe, rows=ROWS, stage: str = "f" * 64) -> Run:
         conversations["sft"].append({"prompt": prompt, "completion": answer})
         worse = [{"role": "assistant", "content": bad}]
         conversations["pairs"].append({"prompt": prompt, "chosen": answer, "rejected": worse})
-    sft, pairs = (data.Split(rows[:-2], rows[-2:]) for rows in conversations.values())
     run.dir.data.mkdir(parents=True)
-    data.write(data.Prepared(sft, pairs, {}), run.dir.data)
+    for kind, made in conversations.items():
+        data.write_rows(made[:-2], run.dir.data / f"{kind}_train.jsonl")
+        data.write_rows(made[-2:], run.dir.data / f"{kind}_test.jsonl")
     return run

@@ -16,13 +16,14 @@ PACKAGE = CHECKOUT / "localpsych_recipes"
 FLOORS = (
     ("__main__", "demo"),
     ("cli",),
-    ("preflight", "plan", "summary"),
+    ("preflight", "plan", "summary", "fork", "data_report"),
     ("stages",),
-    ("training", "cards"),
+    ("training", "cards", "licences"),
     ("models",),
-    ("attention", "data", "hub", "llama_cpp", "local_hub", "lora", "merging", "skeleton"),
-    ("pipeline",),
-    ("environment", "families", "machine", "progress", "recipe", "recipe_file", "resources", "rundir", "trainer_keys"),
+    ("attention", "data", "hub", "llama_cpp", "local_hub", "lora", "merging", "openai_server", "recipe_file", "skeleton"),
+    ("pipeline", "recipe_yaml"),
+    ("extending", "recipe_errors"),
+    ("chat_templates", "crisis_lines", "environment", "families", "machine", "progress", "recipe", "resources", "rundir", "trainer_keys"),
     ("errors",),
 )
 LIGHT = ("cli", "recipe_file", "rundir", "pipeline", "families", "hub", "local_hub", "preflight", "summary", "__main__")

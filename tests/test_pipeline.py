@@ -69,9 +69,9 @@ def test_a_changed_local_file_starts_over(tmp_path, monkeypatch):
 
 def test_another_commit_does_everything_after_prepare_again(tmp_path):
     one = run(tmp_path, recipe())
-    rundir.write_json(one.dir.pins, {"base": {"commit": "a" * 40}, "dataset": {"commit": None}})
+    rundir.write_json(one.dir.pins, {"base": {"commit": "a" * 40}, "datasets": [{"commit": None}]})
     before = {s.name: pipeline.fingerprint(one, s) for s in STAGES}
-    rundir.write_json(one.dir.pins, {"base": {"commit": "b" * 40}, "dataset": {"commit": None}})
+    rundir.write_json(one.dir.pins, {"base": {"commit": "b" * 40}, "datasets": [{"commit": None}]})
     assert [s.name for s in STAGES if pipeline.fingerprint(one, s) != before[s.name]] == list(NAMES[1:])
 
 

@@ -72,17 +72,18 @@ gguf:
   quants: [Q4_K_M, Q9_0]
 merg:
 """
-    assert problems(tmp_path, text)[:8] == [
+    assert problems(tmp_path, text)[:9] == [
         "FILE:4: base.quantisation: unknown key; it is called quantization here",
         "FILE:5: base.dtype: 'bfloat' is not one of 'bfloat16', 'float16' or 'float32'; did you mean bfloat16?",
         "FILE:8: data.test_size: '0.1' is text, expected a float; write it without quotes",
         "FILE:11: sft.learning_rte: unknown key; did you mean learning_rate?",
         "FILE:12: sft.warmup_steps: 1.5: input should be a valid integer",
+        "FILE:12: sft.warmup_steps: 1.5: input should be less than 1",
         "FILE:14: sft.save_steps: 3 is not eval_steps (2); the best step could be lost",
-        problems(tmp_path, text)[6],  # the list of quants is asserted below
+        problems(tmp_path, text)[7],  # the list of quants is asserted below
         "FILE:17: merg: unknown key; did you mean merge?",
     ]
-    assert "FILE:16: gguf.quants.1: 'Q9_0' is not one of" in problems(tmp_path, text)[6]
+    assert "FILE:16: gguf.quants.1: 'Q9_0' is not one of" in problems(tmp_path, text)[7]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,12 @@ merg:
         ("data.columns.rejected=good", "column 'good' is also `chosen`; a rejected answer can never be trained on"),
         ("data.columns.rejected=question", "column 'question' is also `prompt`"),
         ("data.columns.rejected=null", "`dpo` needs `chosen` and `rejected` columns"),
-        ("data.columns.prompt=null", "prompt: missing"),
+        ("data.columns={response: good}", "prompt: missing"),
+        ("data.mixture=[{source: a/b, columns: {prompt: q, response: a}}]", "source: says nothing beside `mixture`"),
+        ("data.source=null", "data.source: missing"),
+        ("data.rejected=bad", "it belongs in data.columns"),
+        ("data.separator=x", "it belongs in data.turns"),
+        ("data.columns.html=true", "it belongs in data"),
         ("data.columns.messages=turns", "messages: stands alone"),
         ("data.test_split=test", "test_split: contradicts test_size"),
         ("base.model=''", "base.model: ''"),

@@ -48,12 +48,22 @@ ROWS = (
     ("empty", "with an empty field, dropped"),
     ("duplicates", "repeated rows"),
     ("duplicates_dropped", "of them dropped"),
+    ("near_duplicates", "rows that differ in little from an earlier one"),
+    ("near_duplicates_dropped", "of them dropped"),
+    ("too_short", "shorter than the recipe's least number of tokens, dropped"),
+    ("too_long", "longer than the recipe's largest number of tokens, dropped"),
     ("over_max_rows", "left out by the recipe's limit"),
     ("train", "in the training split"),
     ("test", "held out"),
     ("prompts_in_both_splits", "held-out prompts that also occur in the training split"),
+    ("leaks", "training rows equal or nearly equal to a held-out one"),
+    ("leaks_dropped", "of them dropped"),
     ("equal_pairs", "pairs of equal answers"),
+    ("repaired", "cells whose text was mended"),
+    ("outdated_lines", "outdated help lines in answers"),
+    ("crisis_lines_replaced", "of them replaced by today's"),
 )
+OF_EACH = ("rows", "train", "test")  # what is said of each source of a mixture
 SETTINGS = (
     "learning_rate", "lr_scheduler_type", "warmup_steps", "num_train_epochs", "max_steps", "optim", "weight_decay",
     "per_device_train_batch_size", "gradient_accumulation_steps", "max_grad_norm", "max_length", "beta", "loss_type",
@@ -79,7 +89,7 @@ def facts(run: Run, kind: str, repositories: Mapping[str, str]) -> dict[str, Any
         "private": recipe.push.private if recipe.push else None,
         "base": _base(run),
         "needed": _needed(run),
-        "dataset": _dataset(run),
+        "datasets": _datasets(run),
         "rows": _rows(run),
         "methods": [stage for stage in ("sft", "dpo") if getattr(recipe, stage)],
         "measured": _measured(run),
@@ -90,7 +100,7 @@ def facts(run: Run, kind: str, repositories: Mapping[str, str]) -> dict[str, Any
         "hardware": _hardware(run),
         "versions": _versions(run),
         "licences": _licences(run),
-        "results": {stage: _results(run, stage) for stage in ("sft", "dpo", "merge", "gguf")},
+        "results": {stage: _results(run, stage) for stage in ("augment", "sft", "dpo", "merge", "gguf")},
         "crisis": _yaml("crisis.yaml"),
         "prose": _prose(recipe),
         "tool": __version__,
@@ -109,22 +119,40 @@ def _base(run: Run) -> dict[str, Any]:
     return {"id": base_id, "name": base_id or folder, "folder": folder, "commit": pin.get("commit")}
 
 
-def _dataset(run: Run) -> dict[str, Any]:
-    pin = run.pins["dataset"]
-    return {**pin, "file": published.file_name(pin.get("file") or run.recipe.data.source)}
+def _datasets(run: Run) -> list[dict[str, Any]]:
+    """The sources: what pins them, the licence in words, what learns from them, and the rows of each that were kept."""
+    counts = _prepared(run).get("sources") or [{} for _ in run.pins["datasets"]]
+    found = []
+    for pin, source, count in zip(run.pins["datasets"], run.recipe.data.sources, counts, strict=True):
+        licence = metadata.pinned_licence(pin)
+        found.append(
+            {
+                **pin,
+                "file": published.file_name(pin.get("file") or source.source),
+                "licence": licence and licence.label,
+                "rejected": source.columns.rejected,
+                "score": source.columns.score,
+                "counts": [(words, count[key]) for key, words in ROWS if count.get(key) is not None and key in OF_EACH],
+            }
+        )
+    return found
 
 
 def _needed(run: Run) -> list[tuple[str, str]]:
     """What no commit pins, so that the recipe alone does not make the release again: words and the name it had here."""
-    base, rows = _base(run), _dataset(run)
+    base = _base(run)
     found = [("the base as it was in the local folder", base["folder"])] if not base["commit"] else []
-    return found + ([("the rows as they were in the file", rows["file"])] if not rows.get("commit") else [])
+    return found + [("the rows as they were in the file", rows["file"]) for rows in _datasets(run) if not rows["commit"]]
+
+
+def _prepared(run: Run) -> dict[str, Any]:
+    return (run.report("prepare") or {}).get("results", {}).get("counts", {})
 
 
 def _rows(run: Run) -> list[tuple[str, int]]:
     """Words and counts; zeros are said only of what every reader asks for."""
-    report = run.report("prepare")
-    counts = (report or {}).get("results", {}).get("counts") or run.pins["dataset"].get("counts") or {}
+    counts = _prepared(run)
+    counts = {**counts, "outdated_lines": sum(counts.get("crisis_lines", {}).values())}
     asked = ("rows", "empty", "duplicates", "test")
     return [(words, counts[key]) for key, words in ROWS if counts.get(key) or (key in asked and key in counts)]
 
@@ -195,11 +223,12 @@ def _versions(run: Run) -> dict[str, str]:
 
 def _licences(run: Run) -> dict[str, Any]:
     """The three licences, and the duties of the release's and the base's where the project knows them."""
-    base, rows = (metadata.pinned_licence(run.pins[name]) for name in ("base", "dataset"))
+    base = metadata.pinned_licence(run.pins["base"])
     release = metadata.release_licence(run.recipe, run.pins["base"])
     known = _yaml("licences.yaml")
     named = dict.fromkeys(licence.label for licence in (release, base) if licence)
-    return {"release": release, "base": base, "dataset": rows, "known": {n: known[n] for n in named if n in known}}
+    teacher = metadata.pinned_licence(run.pins.get("teacher") or {"license": None})
+    return {"release": release, "base": base, "teacher": teacher, "known": {n: known[n] for n in named if n in known}}
 
 
 def _prose(recipe: Recipe) -> str | None:

@@ -40,7 +40,7 @@ def front_matter(run: Run, kind: str, repositories: Mapping[str, str]) -> str:
         **_licence_keys(release_licence(run.recipe, run.pins["base"])),
         "library_name": LIBRARIES[kind],
         "pipeline_tag": "text-generation",
-        "datasets": [run.pins["dataset"]["id"]] if run.pins["dataset"].get("id") else None,
+        "datasets": [pin["id"] for pin in run.pins["datasets"] if pin.get("id")],
         "tags": _tags(run, kind),
         **_lineage(run, kind, repositories),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from localpsych_recipes import __version__, recipe_file
-from localpsych_recipes.recipe import Recipe, is_local
+from localpsych_recipes.recipe import Augment, Recipe, is_local
 
 HERE = "the folder that you run this in"  # which paths in a recipe are relative to
 _PRIVATE = re.compile(r"^(/|~|\.{1,2}/|[A-Za-z]:\\|[a-z][a-z0-9+.-]*://)")  # a path or an address
@@ -16,7 +16,12 @@ _PRIVATE = re.compile(r"^(/|~|\.{1,2}/|[A-Za-z]:\\|[a-z][a-z0-9+.-]*://)")  # a 
 def dump(recipe: Recipe, pins: dict[str, Any]) -> str:
     """YAML that `recipe_file.load` reads: local files by name alone, their SHA-256 in comments above."""
     values = recipe.model_dump(mode="json")
-    notes = _base(values["base"], pins["base"]) + _data(values["data"], pins["dataset"])
+    notes = _base(values["base"], pins["base"])
+    sources = values["data"]["mixture"] or [values["data"]]
+    for source, pin in zip(sources, pins["datasets"], strict=True):
+        notes += _data(source, pin)
+    if values["augment"]:
+        values["augment"]["server"] = Augment.model_fields["server"].default  # whose it was is nobody's business
     for stage in ("sft", "dpo"):
         if values[stage]:
             values[stage]["trainer"] = _public(values[stage]["trainer"])

@@ -1,103 +1,85 @@
-"""A recipe's data: sources -> columns -> conversations -> splits, each step a pure function of the one before.
+"""A recipe's data: sources -> columns -> conversations -> splits. Records come one at a time; rows are made when written.
 
 sources.py        where rows come from (Hub, file, address); files.py: what each file format means
-columns.py        columns by name -> prompt, response, chosen, rejected, messages
-conversations.py  one canonical shape; the rows of SFT and the rows of preferences, which never mix
-splits.py         empties, duplicates, shuffle, held-out rows
-storage.py        the four files of a run;  counts.py: what was counted, in words
+columns.py        columns, templates and labels -> prompt, response, ...;  cleaning.py, text.py: HTML and mojibake
+turns.py          one cell -> turns;  conversations.py: one canonical shape, and the two kinds of rows, which never mix
+intake.py         all of that for each record;  problems.py: rows that break a rule, in one message
+duplicates.py     which rows are alike;  repeats.py: duplicates and leaks;  dropping.py: rows that are not wanted
+pairs.py          scored answers -> targets and pairs;  crisis.py: help lines in them
+division.py       training and held-out rows;  splits.py: their order;  groups.py: what stays together;  mixing.py: weights
+prepared.py       the result;  storage.py: its files;  lengths.py: in tokens;  counts.py, report.py: in words
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-from localpsych_recipes.data import columns, conversations, files, sources, splits
-from localpsych_recipes.data.conversations import Conversation, Row
-from localpsych_recipes.data.counts import describe
-from localpsych_recipes.data.storage import read, write
-from localpsych_recipes.errors import UserError
-from localpsych_recipes.recipe import Data, is_local
+import numpy as np
 
-__all__ = ["Prepared", "Split", "check", "describe", "prepare", "read", "write"]
+from localpsych_recipes.data import dropping, intake, mixing, pairs, sources
+from localpsych_recipes.data.counts import counted, describe
+from localpsych_recipes.data.crisis import CrisisLines
+from localpsych_recipes.data.division import divide
+from localpsych_recipes.data.dropping import Tokens
+from localpsych_recipes.data.intake import Intake
+from localpsych_recipes.data.lengths import count_lengths, lengths_of, longest, token_counter
+from localpsych_recipes.data.prepared import Prepared
+from localpsych_recipes.data.report import text as report
+from localpsych_recipes.data.storage import read, write, write_rows
+from localpsych_recipes.recipe import Data
+
+__all__ = [
+    "Prepared", "check", "count_lengths", "describe", "lengths_of", "longest", "prepare", "read", "report",
+    "token_counter", "write", "write_rows",
+]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Split:
-    """Rows to train on and rows held out; `test` is empty where the recipe holds nothing out."""
+def prepare(data: Data, revisions: Sequence[str | None] = (), *, tokens: Tokens | None = None) -> Prepared:
+    """Reads, checks, cleans, shuffles, splits and mixes a recipe's rows. SFT and pairs hold out the same rows.
 
-    train: list[Row]
-    test: list[Row]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The rows of both kinds, made from the same split of the source, and what was counted on the way.
-
-    counts: rows, empty, duplicates, duplicates_dropped, over_max_rows, train and test count rows of the source;
-    sft_train, sft_test, pairs_train and pairs_test what is made of them; prompts_in_both_splits different prompts;
-    equal_pairs pairs whose two answers are the same.
+    revisions: commits of the sources that are Hub datasets, in the order of `data.sources`.
+    tokens:    length of a conversation for min_tokens and max_tokens; without it these two drop nothing.
+    UserError for anything about a source or its rows that has to be mended.
     """
-
-    sft: Split
-    pairs: Split | None
-    counts: dict[str, int]
-
-
-def prepare(data: Data, *, revision: str | None = None) -> Prepared:
-    """Reads, checks, cleans, shuffles and splits a recipe's rows. SFT and pairs hold out the same rows of the source.
-
-    revision: the commit of a Hub dataset. UserError for anything about the source or its rows that has to be mended.
-    """
-    train, counts = _cleaned(data, data.split, revision)
-    test: list[Conversation] = []
-    if data.test_split:
-        test, more = _cleaned(data, data.test_split, revision)
-        counts = {key: counts[key] + more[key] for key in counts}
-    elif data.test_size:
-        train, test = splits.split(train, data.test_size, data.split_seed)
-    sft = Split(_sft(train, data), _sft(test, data))
-    pairs = Split(_preferences(train, data), _preferences(test, data)) if data.columns.rejected else None
-    counts |= {"train": len(train), "test": len(test)} | _counts(sft, pairs)
-    counts["equal_pairs"] = sum(row.pair is not None and row.pair.chosen == row.pair.rejected for row in train + test)
-    return Prepared(sft, pairs, counts)
+    own, lines = CrisisLines(data.crisis_lines), [CrisisLines(data.crisis_lines) for _ in data.sources]
+    system = data.system and own.text(data.system)
+    taken = intake.read(data, revisions, [line.templates(source) for line, source in zip(lines, data.sources)])
+    never_learnt = _never_learnt(taken, data)
+    dropping.drop(taken, data, system, tokens)
+    sides = divide(taken, data)
+    worse = {split: _worse_answers(taken, rows, data) for split, rows in sides.items()}
+    for line, source, rows in zip(lines, data.sources, map(np.concatenate, zip(sides["train"], sides["test"]))):
+        rejected_alone = never_learnt - worse["train"].keys() - worse["test"].keys()
+        line.mend(taken.conversations, (row for row in rows.tolist() if row not in rejected_alone), source)
+    rows = {"train": mixing.mixed(sides["train"], data), "test": np.concatenate(sides["test"])}
+    prepared = Prepared(data, system, taken.conversations, rows, _source_of_each(taken), never_learnt, worse, {})
+    prepared.counts.update(counted(prepared, taken.parts, lines, own))
+    return prepared
 
 
 def check(data: Data) -> None:
-    """UserError for a local file that cannot be read or lacks a mapped column. Reads on until all columns were seen."""
-    if not is_local(data.source):
-        return
-    for split in filter(None, (data.split, data.test_split)):
-        seen: dict[str, Any] = {}
-        for record in files.records(sources.local_file(data.source, split)):
-            seen |= dict.fromkeys(record)
-            if seen.keys() >= set(sources.mapped(data.columns).values()):
-                break
-        else:
-            columns.refuse_missing(data.source, seen, data.columns)
+    """UserError for a local file that cannot be read or lacks a mapped column."""
+    for source in data.sources:
+        for split in filter(None, (source.split, source.test_split)):
+            sources.check(source, split)
 
 
-def _cleaned(data: Data, split: str, revision: str | None) -> tuple[list[Conversation], dict[str, int]]:
-    rows = sources.read(data, split, revision)
-    cells = columns.select(rows, data.columns)
-    kept, counts = splits.clean(rows.source, conversations.canonical(rows.source, cells), data)
-    if not kept:
-        raise UserError(f"{rows.source} ({split}) has no row with text", "at least one", "check data.columns")
-    shuffled = splits.shuffle(kept, data.shuffle_seed, data.max_rows)
-    return shuffled, counts | {"over_max_rows": len(kept) - len(shuffled)}
+def _never_learnt(taken: Intake, data: Data) -> frozenset[int]:
+    """Answers with a better one beside them, before any row is dropped: a better one that is dropped stays better."""
+    rows = [[row for part in taken.parts if part.of == of for row in part.rows.tolist()] for of in _scored(data)]
+    return frozenset().union(*(pairs.never_learnt(taken.conversations, of) for of in rows))
 
 
-def _sft(rows: list[Conversation], data: Data) -> list[Row]:
-    return [made for row in rows for made in conversations.sft_rows(row.turns, data.system, data.system_in)]
+def _worse_answers(taken: Intake, rows: Sequence[np.ndarray], data: Data) -> pairs.Worse:
+    found: pairs.Worse = {}
+    for of in _scored(data):
+        found |= pairs.worse_answers(taken.conversations, rows[of].tolist(), data.sources[of].pairs)
+    return found
 
 
-def _preferences(rows: list[Conversation], data: Data) -> list[Row]:
-    pairs = ((row.turns[:1], row.pair) for row in rows if row.pair)
-    return [conversations.preference_row(prompt, pair, data.system, data.system_in) for prompt, pair in pairs]
+def _scored(data: Data) -> list[int]:
+    return [of for of, source in enumerate(data.sources) if source.columns.score]
 
 
-def _counts(sft: Split, pairs: Split | None) -> dict[str, int]:
-    made = {"sft_train": len(sft.train), "sft_test": len(sft.test)}
-    if pairs:
-        made |= {"pairs_train": len(pairs.train), "pairs_test": len(pairs.test)}
-    return made | {"prompts_in_both_splits": splits.prompts_in_both(sft.train, sft.test)}
+def _source_of_each(taken: Intake) -> np.ndarray:
+    return np.repeat([part.of for part in taken.parts], [part.read for part in taken.parts])

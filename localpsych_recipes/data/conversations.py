@@ -1,4 +1,4 @@
-"""Cells -> the canonical conversation -> the two kinds of rows that TRL trains on, which never mix.
+"""Parts -> the canonical conversation -> the two kinds of rows that TRL trains on, which never mix.
 
 SFT:        {"prompt": [messages], "completion": [assistant message]}
 preference: {"prompt": [messages], "chosen": [assistant message], "rejected": [assistant message]}
@@ -6,26 +6,21 @@ preference: {"prompt": [messages], "chosen": [assistant message], "rejected": [a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from localpsych_recipes.data.columns import Cells, refuse, text_problem
+from localpsych_recipes.data import turns as cutting
+from localpsych_recipes.data.turns import Turn
+from localpsych_recipes.recipe import Turns
 
 Place = Literal["system", "user"]
+TrainOn = Literal["all", "last"]
 Row = dict[str, list[dict[str, str]]]
-# the two ways in which messages are written: key of the role, key of the text, role -> role
-SPELLINGS = (
-    ("role", "content", {"system": "system", "user": "user", "assistant": "assistant"}),
-    ("from", "value", {"system": "system", "human": "user", "gpt": "assistant"}),  # ShareGPT
-)
 
 
-class Turn(NamedTuple):
-    """One message."""
-
-    role: str
-    content: str
+class Unpaired(Exception):
+    """Two conversations that are no two answers to one prompt; its text is the reason that is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,91 +33,94 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One row of the source: the turns that SFT learns from, and apart from them the pair for DPO."""
+    """One row of the source: what SFT learns from, and apart from it the pair for DPO. Small, for there are millions."""
 
-    turns: tuple[Turn, ...]
+    texts: tuple[str, ...]  # user and assistant in turn, from the user on
+    system: str | None = None  # of its own
     pair: Pair | None = None
+    score: float | None = None
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        said = tuple(Turn(("user", "assistant")[at % 2], text) for at, text in enumerate(self.texts))
+        return said if self.system is None else (Turn("system", self.system), *said)
+
+    @property
+    def prompt(self) -> tuple[Turn, ...]:
+        """Everything before the last answer."""
+        return self.turns[: (self.system is not None) + self.last]
+
+    @property
+    def last(self) -> int:
+        """Where the last answer stands in `texts`; -1 if there is none."""
+        return len(self.texts) // 2 * 2 - 1
 
     @property
     def empty(self) -> bool:
         """Whether a field is blank or no answer is there."""
-        texts = [turn.content for turn in self.turns]
-        texts += [self.pair.chosen, self.pair.rejected] if self.pair else []
-        return not all(map(str.strip, texts)) or all(turn.role != "assistant" for turn in self.turns)
+        paired = (self.pair.chosen, self.pair.rejected) if self.pair else ()
+        return self.last < 0 or not all(map(str.strip, (*self.texts, *paired)))
+
+    def answers(self, train_on: TrainOn) -> range:
+        """Where the answers that SFT learns stand in `texts`."""
+        return range(self.last if train_on == "last" else 1, len(self.texts), 2)
+
+    def prompts(self, train_on: TrainOn) -> Iterator[tuple[str | None, tuple[str, ...]]]:
+        """For each answer that SFT learns what stands before it, to be compared."""
+        return ((self.system, self.texts[:at]) for at in self.answers(train_on))
+
+    @property
+    def question(self) -> tuple[str | None, tuple[str, ...]]:
+        """What the last answer answers, to be compared."""
+        return self.system, self.texts[: self.last]
 
 
-def canonical(source: str, rows: Iterable[Cells]) -> list[Conversation]:
-    """One conversation for each row. UserError for messages with other roles or out of order; it names row and turn."""
-    conversations, problems = [], []
-    for number, cells in enumerate(rows, 1):
-        try:
-            conversations.append(_conversation(**cells))
-        except ValueError as error:
-            problems.append(f"row {number}, {error}")
-    expected = "an optional system turn, then user and assistant in turn, as {role, content} or {from, value}"
-    refuse(source, problems, expected, "mend or remove these rows")
-    return conversations
+def canonical(parts: Mapping[str, Any], how: Turns, score: float | None = None) -> Conversation:
+    """The conversation of one row. RowError for turns out of order, Unpaired for two answers to different prompts."""
+    if "messages" in parts:
+        system, texts = cutting.cut(parts["messages"], how)
+        return Conversation(texts, system, score=score)
+    if "prompt" not in parts:
+        return _of_two(parts, how)
+    chosen, rejected = parts.get("chosen"), parts.get("rejected")
+    answer = parts["response"] if "response" in parts else chosen
+    pair = None if rejected is None else Pair(chosen, rejected)
+    return Conversation((parts["prompt"], answer), pair=pair, score=score)
 
 
-def sft_rows(turns: Sequence[Turn], system: str | None, system_in: Place) -> list[Row]:
-    """One row for each assistant turn: everything before it is the prompt. Never given a rejected answer."""
-    turns = _with_system(turns, system, system_in)
+def _of_two(parts: Mapping[str, Any], how: Turns) -> Conversation:
+    """Two conversations that differ in their last answer alone become one with a pair."""
+    (system, better), (other, worse) = (cutting.cut(parts[part], how) for part in ("chosen", "rejected"))
+    if not better or not worse:
+        return Conversation(())
+    if len(better) % 2 or len(worse) % 2:
+        raise Unpaired("no_last_answer")
+    if (system, better[:-1]) != (other, worse[:-1]):
+        raise Unpaired("prompts_differ")
+    answer = parts.get("response", better[-1])
+    return Conversation((*better[:-1], answer), system, Pair(better[-1], worse[-1]))
+
+
+def sft_rows(turns: Sequence[Turn], system: str | None, system_in: Place, train_on: TrainOn = "all") -> list[Row]:
+    """One row for each answer, or for the last: everything before it is the prompt. Never given a rejected answer."""
+    turns = with_system(turns, system, system_in)
+    answers = [at for at, turn in enumerate(turns) if turn.role == "assistant"]
     return [
-        {"prompt": _messages(turns[:at]), "completion": _messages([turn])}
-        for at, turn in enumerate(turns)
-        if turn.role == "assistant"
+        {"prompt": messages(turns[:at]), "completion": messages([turns[at]])}
+        for at in (answers[-1:] if train_on == "last" else answers)
     ]
 
 
 def preference_row(prompt: Sequence[Turn], pair: Pair, system: str | None, system_in: Place) -> Row:
     """The row of one pair of answers to `prompt`."""
     return {
-        "prompt": _messages(_with_system(prompt, system, system_in)),
-        "chosen": _messages([Turn("assistant", pair.chosen)]),
-        "rejected": _messages([Turn("assistant", pair.rejected)]),
+        "prompt": messages(with_system(prompt, system, system_in)),
+        "chosen": messages([Turn("assistant", pair.chosen)]),
+        "rejected": messages([Turn("assistant", pair.rejected)]),
     }
 
 
-def _conversation(
-    prompt: str = "",
-    response: str | None = None,
-    chosen: str | None = None,
-    rejected: str | None = None,
-    messages: list[Any] | None = None,
-) -> Conversation:
-    if messages is not None:
-        return Conversation(_turns(messages))
-    answer = chosen if response is None else response
-    pair = None if rejected is None else Pair(chosen, rejected)
-    return Conversation((Turn("user", prompt), Turn("assistant", answer)), pair)
-
-
-def _turns(messages: list[Any]) -> tuple[Turn, ...]:
-    turns = tuple(_turn(number, message) for number, message in enumerate(messages, 1))
-    start = 1 if turns and turns[0].role == "system" else 0
-    for at, turn in enumerate(turns[start:]):
-        expected = ("user", "assistant")[at % 2]
-        if turn.role != expected:
-            raise ValueError(f"turn {start + at + 1}: {turn.role}, expected {expected}")
-    # an empty system turn is how some exports write that there is none
-    return turns[1:] if start and not turns[0].content.strip() else turns
-
-
-def _turn(number: int, message: Any) -> Turn:
-    for role_key, text_key, roles in SPELLINGS:
-        # a table of messages has every key of any message, so that None means absent
-        if isinstance(message, dict) and message.get(role_key) is not None:
-            role = message[role_key]
-            if not isinstance(role, str) or role not in roles:
-                raise ValueError(f"turn {number}: {role_key} is none of {', '.join(roles)}")
-            text = "" if message.get(text_key) is None else message[text_key]
-            if problem := text_problem(text):
-                raise ValueError(f"turn {number}: {problem}")
-            return Turn(roles[role], text)
-    raise ValueError(f"turn {number}: no role")
-
-
-def _with_system(turns: Sequence[Turn], system: str | None, system_in: Place) -> Sequence[Turn]:
+def with_system(turns: Sequence[Turn], system: str | None, system_in: Place) -> Sequence[Turn]:
     """The turns with the system prompt, theirs or else `system`, in its place."""
     if turns[0].role == "system":
         system, turns = turns[0].content, turns[1:]
@@ -133,5 +131,5 @@ def _with_system(turns: Sequence[Turn], system: str | None, system_in: Place) ->
     return [Turn("user", f"{system}\n\n{turns[0].content}"), *turns[1:]]
 
 
-def _messages(turns: Iterable[Turn]) -> list[dict[str, str]]:
+def messages(turns: Iterable[Turn]) -> list[dict[str, str]]:
     return [{"role": turn.role, "content": turn.content} for turn in turns]

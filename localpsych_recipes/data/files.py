@@ -1,4 +1,4 @@
-"""A data file -> its records, one dict a row, in the file's order. What each format means stands in READERS."""
+"""A data file -> its records, one dict a row, in the file's order. What each format means stands in FORMATS."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ LARGEST_CELL = 2**27  # characters; csv's own limit of 131,072 is below what rea
 _ENCODING = "utf-8-sig"  # UTF-8, with or without the byte-order mark that spreadsheets write
 
 
-def records(path: Path) -> Iterator[Record]:
-    """The records of a CSV, TSV, JSON, JSONL or Parquet file, read as they are asked for.
+def records(path: Path, format: str | None = None) -> Iterator[Record]:
+    """The records of a CSV, TSV, JSON, JSONL or Parquet file, or of lines of text, read as they are asked for.
 
-    Cells of CSV and TSV are text, whatever they look like. UserError for a file that cannot be read, is not UTF-8 or is
+    format: one of FORMATS; None: by the file's suffix. Cells of CSV and TSV are text, whatever they look like. UserError for a file that cannot be read, is not UTF-8 or is
     malformed: it names the row (counted from 1, without a header) or the line, never what stands there.
     """
-    reader = READERS.get(path.suffix.lower())
+    reader = FORMATS[format] if format else READERS.get(path.suffix.lower())
     if reader is None:
         raise UserError(
             f"{path.name}: files ending in {path.suffix or 'nothing'!r} are not read",
             one_of_formats(),
-            "convert the file",
+            "convert the file, or say how to read it with data.format",
         )
     try:
         yield from reader(path)
@@ -98,6 +98,12 @@ def _jsonl(path: Path) -> Iterator[Record]:
             yield _object(path, row, f"line {number}")
 
 
+def _lines(path: Path) -> Iterator[Record]:
+    """A row a line; other characters that Unicode counts as ends of lines are text."""
+    with path.open(encoding=_ENCODING, newline="\n") as file:
+        yield from ({"text": line.rstrip("\r\n")} for line in file if not line.isspace())
+
+
 def _parquet(path: Path) -> Iterator[Record]:
     import pyarrow
     import pyarrow.parquet
@@ -110,7 +116,8 @@ def _parquet(path: Path) -> Iterator[Record]:
         raise _malformed(path, "not a whole Parquet file") from None
 
 
-READERS = {".csv": _csv, ".tsv": _tsv, ".json": _json, ".jsonl": _jsonl, ".parquet": _parquet}
+FORMATS = {"csv": _csv, "tsv": _tsv, "json": _json, "jsonl": _jsonl, "parquet": _parquet, "lines": _lines}
+READERS = {f".{name}": reader for name, reader in FORMATS.items() if name != "lines"}  # by suffix
 
 
 def _object(path: Path, row: Any, where: str) -> Record:

@@ -10,49 +10,51 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from localpsych_recipes.data import files
+from localpsych_recipes.data import columns, files
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.recipe import Columns, Data, is_local
+from localpsych_recipes.recipe import Source, is_local
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
 
+BATCH = 1_000  # rows of a Hub dataset that are Python objects at once
 _TIMEOUT = 60  # seconds without a byte from a server
 _SAFE = ("BuilderConfig", "Config name is missing", "Dataset scripts are no longer supported")  # texts without content
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Rows as the source holds them. Of their cells only those of mapped columns are kept: no other text is needed."""
-
-    source: str
-    columns: tuple[str, ...]  # all that the source has
-    records: list[dict[str, Any]]
-
-
-def read(data: Data, split: str, revision: str | None = None) -> Rows:
-    """All rows of one split, in the source's order.
+def read(source: Source, split: str, revision: str | None = None) -> Iterator[files.Record]:
+    """The rows of one split one by one, in the source's order: the cells of the columns that are needed, absent as None.
 
     split:    of a Hub dataset; in a local folder the file of that name. A single file is the split "train".
-    revision: commit of a Hub dataset, before `data.revision`.
-    UserError for what cannot be found, reached or read.
+    revision: commit of a Hub dataset, before `source.revision`.
+    UserError for what cannot be found, reached or read, and, after the last row, for a column that was in none.
     """
-    if data.source.startswith(("http://", "https://")):
-        return _from_address(data, split)
-    if is_local(data.source):
-        return _rows(data, files.records(local_file(data.source, split)))
-    return _from_hub(data, split, revision or data.revision)
+    if source.source.startswith(("http://", "https://")):
+        return _picked(source, _from_address(source, split))
+    if is_local(source.source):
+        return _picked(source, files.records(local_file(source, split), source.format))
+    return _from_hub(source, split, revision or source.revision)
 
 
-def local_file(source: str, split: str) -> Path:
+def check(source: Source, split: str) -> None:
+    """UserError for a local file that cannot be read or lacks a column. Reads on until all columns were seen."""
+    if is_local(source.source):
+        seen: dict[str, None] = {}
+        for record in files.records(local_file(source, split), source.format):
+            seen |= dict.fromkeys(record)
+            if all(columns.has(seen, name) for name in columns.read_by(source)):
+                return
+        columns.refuse_missing(source.source, seen, source)
+
+
+def local_file(source: Source, split: str) -> Path:
     """The file that a local source means: itself, or in a folder the one named after the split or alone there."""
-    path = Path(source).expanduser()
+    path = Path(source.source).expanduser()
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in files.READERS and not p.name.startswith("."))
+        found = sorted(p for p in path.iterdir() if _is_data(p, source.format))
         named = [p for p in found if p.stem == split]
         if len(named) == 1:
             return named[0]
@@ -60,15 +62,14 @@ def local_file(source: str, split: str) -> Path:
             names = ", ".join(p.name for p in found) or "no data file"
             expected = f"one file called {split}{'|'.join(files.READERS)}"
             do = "name the file itself as data.source, or another split"
-            raise UserError(f"{source} holds {names}", expected, do)
+            raise UserError(f"{source.source} holds {names}", expected, do)
         return found[0]
     _refuse_split(path.name, split)
     return path
 
 
-def mapped(columns: Columns) -> dict[str, str]:
-    """Part of a conversation -> the name of its column, for the parts that the recipe maps."""
-    return columns.model_dump(exclude_none=True)
+def _is_data(path: Path, format: str | None) -> bool:
+    return not path.name.startswith(".") and (path.suffix.lower() in files.READERS or bool(format))
 
 
 def shown(source: str) -> str:
@@ -88,24 +89,24 @@ def _refuse_split(name: str, split: str) -> None:
         )
 
 
-def _rows(data: Data, records: Iterable[dict[str, Any]]) -> Rows:
-    wanted = tuple(mapped(data.columns).values())
-    columns: dict[str, None] = {}  # a set in the order of first appearance; JSON rows may lack keys
-    kept = []
+def _picked(source: Source, records: Iterable[files.Record]) -> Iterator[files.Record]:
+    wanted = columns.read_by(source)
+    seen: dict[str, None] = {}  # a set in the order of first appearance; JSON rows may lack keys
     for record in records:
-        columns.update(dict.fromkeys(record))
-        kept.append({name: record.get(name) for name in wanted})
-    return Rows(shown(data.source), tuple(columns), kept)
+        if seen.keys() != record.keys():
+            seen.update(dict.fromkeys(record))
+        yield {name: columns.cell(record, name) for name in wanted}
+    columns.refuse_missing(shown(source.source), seen, source)
 
 
-def _from_address(data: Data, split: str) -> Rows:
-    name = Path(urllib.parse.urlsplit(data.source).path).name
+def _from_address(source: Source, split: str) -> Iterator[files.Record]:
+    name = Path(urllib.parse.urlsplit(source.source).path).name
     _refuse_split(name, split)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
-        if path.suffix.lower() in files.READERS:  # else `records` says so, and nothing need be fetched
-            _download(data.source, path)
-        return _rows(data, files.records(path))
+        if source.format or path.suffix.lower() in files.READERS:  # else `records` says so, and nothing need be fetched
+            _download(source.source, path)
+        yield from files.records(path, source.format)
 
 
 def _download(address: str, path: Path) -> None:
@@ -126,28 +127,34 @@ def _download(address: str, path: Path) -> None:
         ) from None
 
 
-def _from_hub(data: Data, split: str, revision: str | None) -> Rows:
-    with _hub_errors(data):
-        builder = _builder(data, split, revision)
+def _from_hub(source: Source, split: str, revision: str | None) -> Iterator[files.Record]:
+    with _hub_errors(source):
+        builder = _builder(source, split, revision)
         builder.download_and_prepare()
         dataset = builder.as_dataset(split=split)
-        columns = tuple(dataset.column_names)
-        kept = [name for name in mapped(data.columns).values() if name in columns]
-        return Rows(data.source, columns, dataset.select_columns(kept).to_list())
+    columns.refuse_missing(source.source, dataset.column_names if len(dataset) else (), source)
+    wanted = columns.read_by(source)
+    kept = [name for name in dataset.column_names if _needed(name, wanted)]
+    for table in dataset.select_columns(kept).with_format("arrow").iter(BATCH):
+        yield from ({name: columns.cell(row, name) for name in wanted} for row in table.to_pylist())
 
 
-def _builder(data: Data, split: str, revision: str | None) -> DatasetBuilder:
+def _needed(name: str, wanted: Iterable[str]) -> bool:
+    return any(column == name or column.startswith(f"{name}.") for column in wanted)
+
+
+def _builder(source: Source, split: str, revision: str | None) -> DatasetBuilder:
     from datasets import Features, Value, load_dataset_builder
     from datasets.packaged_modules.csv.csv import CsvConfig
 
-    builder = load_dataset_builder(data.source, name=data.name, revision=revision)
-    _refuse_unknown_split(data.source, split, builder)
+    builder = load_dataset_builder(source.source, name=source.name, revision=revision)
+    _refuse_unknown_split(source.source, split, builder)
     if not isinstance(builder.config, CsvConfig):
         return builder
     # left to itself, pandas makes numbers of digits, and nothing of "NA" and "None"
     first = next(iter(builder.as_streaming_dataset(split=split.partition("[")[0])), {})
     as_text = {"features": Features(dict.fromkeys(first, Value("string"))), "keep_default_na": False} if first else {}
-    return load_dataset_builder(data.source, name=data.name, revision=revision, **as_text)
+    return load_dataset_builder(source.source, name=source.name, revision=revision, **as_text)
 
 
 def _refuse_unknown_split(source: str, split: str, builder: DatasetBuilder) -> None:
@@ -158,7 +165,7 @@ def _refuse_unknown_split(source: str, split: str, builder: DatasetBuilder) -> N
 
 
 @contextmanager
-def _hub_errors(data: Data) -> Iterator[None]:
+def _hub_errors(source: Source) -> Iterator[None]:
     """What can go wrong with a dataset on the Hub, as UserError; datasets' own messages and log can quote cells."""
     from datasets import exceptions
     from datasets.utils import logging
@@ -169,14 +176,14 @@ def _hub_errors(data: Data) -> Iterator[None]:
         yield
     except exceptions.DatasetNotFoundError:
         raise UserError(
-            f"data.source: no dataset {data.source!r} on the Hub, and no file or folder of that name here",
+            f"data.source: no dataset {source.source!r} on the Hub, and no file or folder of that name here",
             "a Hub id that your token may read, a local path, or an address",
             "check the name; for a private or gated dataset log in with `hf auth login`",
         ) from None
     except (exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
         reason = str(error) if str(error).startswith(_SAFE) else type(error).__name__
         raise UserError(
-            f"data.source: {data.source} cannot be read ({reason})",
+            f"data.source: {source.source} cannot be read ({reason})",
             "a dataset that `datasets.load_dataset` reads without code of its own",
             "check data.name, data.revision and the network",
         ) from None

@@ -12,16 +12,18 @@ Nothing here imports huggingface_hub before it is called.
 
 from localpsych_recipes.hub.account import preflight, repositories, user, whoami
 from localpsych_recipes.hub.publishing import Published, publish
-from localpsych_recipes.hub.reading import MODEL_FILES, Pin, card_license, pin, snapshot
+from localpsych_recipes.hub.reading import MODEL_FILES, Pin, card_license, files, pin, recipe_file, snapshot
 
 __all__ = [
     "MODEL_FILES",
     "Pin",
     "Published",
     "card_license",
+    "files",
     "pin",
     "preflight",
     "publish",
+    "recipe_file",
     "repositories",
     "snapshot",
     "user",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.hub.reading import MODEL_COPIES
+from localpsych_recipes.hub.reading import MODEL_COPIES, license_of
 
 T = TypeVar("T")
 SECONDS = 10.0  # a plan is asked for at a prompt; what does not answer by then is unknown
@@ -44,6 +44,14 @@ def size(repo_id: str, kind: str, revision: str | None, patterns: Sequence[str])
     )
     wanted = [f for f in info.siblings if _any(f.rfilename, patterns) and not _any(f.rfilename, MODEL_COPIES)]
     return sum(f.size or 0 for f in wanted)
+
+
+def licence(repo_id: str, kind: str, revision: str | None) -> dict[str, str | None]:
+    """license, license_name and license_link of a repository's card; kind: "model" or "dataset". NoAnswer if silent."""
+    from huggingface_hub import HfApi
+
+    info = _asked(lambda: HfApi().repo_info(repo_id, repo_type=kind, revision=revision, timeout=SECONDS))
+    return license_of(info.card_data.to_dict() if info.card_data else {})
 
 
 def _any(name: str, patterns: Sequence[str]) -> bool:

@@ -13,10 +13,12 @@ from localpsych_recipes.hub.client import Say, api, patiently
 from localpsych_recipes.hub.failures import explained
 
 Kind = Literal["model", "dataset"]
+RECIPE = "recipe.yaml"  # in each repository of a release
 KEYS = {"model": "base.model", "dataset": "data.source"}  # where a recipe names a repository of each kind
 # of a model, in patterns of fnmatch, whose * crosses folders; code is run only under base.trust_remote_code
 MODEL_FILES = (
     "*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py", "README.md", "LICENSE*", "NOTICE*",
+    "USE_POLICY*",
 )  # fmt: skip
 # the same weights once more, in other layouts
 MODEL_COPIES = ("original/*", "onnx/*", "consolidated*.safetensors")
@@ -51,7 +53,7 @@ def pin(repo_id: str, repo_type: Kind, revision: str | None) -> Pin:
                 return found
             raise
     card = info.card_data.to_dict() if info.card_data else {}
-    return Pin(repo_id, repo_type, info.sha, **_license(card), private=bool(info.private), gated=bool(info.gated))
+    return Pin(repo_id, repo_type, info.sha, **license_of(card), private=bool(info.private), gated=bool(info.gated))
 
 
 def _cached_pin(repo_id: str, repo_type: Kind, revision: str | None) -> Pin | None:
@@ -61,7 +63,7 @@ def _cached_pin(repo_id: str, repo_type: Kind, revision: str | None) -> Pin | No
     if not isinstance(card, str):
         return None
     content = RepoCard.load(card, ignore_metadata_errors=True).data.to_dict()
-    return Pin(repo_id, repo_type, Path(card).parent.name, **_license(content), private=False, gated=False)
+    return Pin(repo_id, repo_type, Path(card).parent.name, **license_of(content), private=False, gated=False)
 
 
 def card_license(folder: Path) -> dict[str, str | None]:
@@ -73,10 +75,11 @@ def card_license(folder: Path) -> dict[str, str | None]:
         card = RepoCard.load(folder / "README.md", ignore_metadata_errors=True).data.to_dict()
     except (OSError, ValueError, YAMLError):  # no file, no text, front matter that is no mapping or no YAML
         card = {}
-    return _license(card)
+    return license_of(card)
 
 
-def _license(card: dict[str, Any]) -> dict[str, str | None]:
+def license_of(card: dict[str, Any]) -> dict[str, str | None]:
+    """The license of a card's front matter, with name and link for "other"; None where it names no single one."""
     named = card.get("license")
     if isinstance(named, list):  # of several the reader of a card cannot know which covers what
         named = named[0] if len(named) == 1 else None
@@ -111,6 +114,30 @@ def snapshot(
             "choose a base, or a revision of it, that has them",
         )
     return found
+
+
+def files(repo_id: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """The folder in the Hub's cache that holds those of a model's files whose names match a pattern; no weights."""
+    commit = pin(repo_id, "model", revision).commit
+    with explained(repo_id, KEYS["model"]):
+        return Path(patiently(lambda: _fetch(repo_id, commit, "model", patterns)))
+
+
+def recipe_file(repo_id: str, revision: str | None) -> Path:
+    """The recipe.yaml that a release was published with, in the Hub's cache. UserError if it cannot be had."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    api()  # for its limit on silence
+    with explained(repo_id, "extends"):
+        try:
+            return Path(patiently(lambda: hf_hub_download(repo_id, RECIPE, revision=revision), briefly=True))
+        except RemoteEntryNotFoundError:
+            given, expected = (
+                f"extends: hf://{repo_id} holds no {RECIPE}",
+                "a release that was published with its recipe",
+            )
+            raise UserError(given, expected, "check the id, or extend a file or a recipe that ships") from None
 
 
 def _fetch(repo_id: str, commit: str, repo_type: Kind, allow: Sequence[str], **options: Any) -> str:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from localpsych_recipes import cards, hub, models, rundir
+from localpsych_recipes import cards, hub, licences, models, rundir
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
 
@@ -19,10 +19,13 @@ NOBODY = "USER"  # stands in snippets for the owner, until a push knows who that
 
 def run(run: Run) -> dict[str, Any]:
     """Results: the kinds of cards written, and the repositories that they name."""
+    licences.check(run.recipe, run.pins)
     assemble_adapter(run)
     owner = run.recipe.push and (run.recipe.push.namespace or hub.user())
     names = hub.repositories(run.recipe.push, run.recipe.name, owner or NOBODY)
     written = cards.write(run, names, owned=bool(owner))
+    for kind in written:
+        licences.accompany(licences.chain(run.recipe, run.pins), run.dir.agreements, run.dir.release(kind))
     return {"cards": written, "repositories": {kind: names[kind] for kind in written}}
 
 

@@ -59,8 +59,7 @@ def make_trainer(run: Run, model, tokenizer: PreTrainedTokenizerBase) -> DPOTrai
         return DPOTrainer(
             model=model,
             args=training.configured(DPOConfig, **own, **training.arguments(run, "dpo", knobs)),
-            train_dataset=training.rows(run, "pairs", "train", model.config.model_type),
-            eval_dataset=training.rows(run, "pairs", "test", model.config.model_type),
+            **training.datasets(run, "pairs", model.config.model_type, run.recipe.dpo),
             processing_class=tokenizer,
         )
 

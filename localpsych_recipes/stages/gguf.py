@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from localpsych_recipes import llama_cpp, models, rundir
+from localpsych_recipes import chat_templates, families, llama_cpp, models, rundir
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 OUTTYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}  # config.json's dtype -> the converter's
 
@@ -21,7 +24,8 @@ def run(run: Run) -> dict[str, Any]:
     outtype = OUTTYPES[dtype(merged)]
     source = run.dir.sixteen_bit_gguf
     source.parent.mkdir(parents=True, exist_ok=True)
-    tools.convert(merged, source, outtype=outtype, name=run.recipe.name, metadata=metadata(run))
+    tools.convert(merged, source, outtype=outtype, name=title(run, merged), metadata=metadata(run))
+    begin_as_trained(source, models.load_tokenizer(merged))
     run.say(f"      converted in {outtype}")
     with rundir.replacing(run.dir.release("gguf")) as folder:
         files = [quantize(run, tools, source, folder, quant) for quant in knobs.quants]
@@ -37,6 +41,22 @@ def file_name(run: Run, quant: str) -> str:
     return f"{run.recipe.name}-{quant}.gguf"
 
 
+def title(run: Run, merged: Path) -> str:
+    """general.name, with the part that llama.cpp knows some families' tokenizers by."""
+    mark = families.of(families.type_of(merged)).gguf_name
+    return run.recipe.name if mark in run.recipe.name.lower() else f"{run.recipe.name}-{mark}"
+
+
+def begin_as_trained(gguf: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Keeps llama.cpp from putting a <bos> before prompts whose chat template writes none (TinyLlama, Phi-3)."""
+    from gguf import GGUFReader
+
+    field = GGUFReader(gguf, "r+").get_field("tokenizer.ggml.add_bos_token")
+    prompt = tokenizer.apply_chat_template(chat_templates.QUESTION, add_generation_prompt=True, return_dict=True)
+    if field and prompt["input_ids"][0] != tokenizer.bos_token_id:
+        field.parts[field.data[0]][0] = False  # the file is mapped into memory: this writes it
+
+
 def dtype(folder: Path) -> str:
     """The dtype that a model's configuration names, its text part's where it has several."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -46,13 +66,13 @@ def dtype(folder: Path) -> str:
 
 def metadata(run: Run) -> dict[str, Any]:
     """What the GGUF says of itself, in the terms of a model card's header: licence, base model, dataset."""
-    base, dataset = run.pins["base"], run.pins["dataset"]
+    base = run.pins["base"]
     values = {
         "license": run.recipe.license or base.get("license"),
         "license_name": base.get("license_name"),
         "license_link": base.get("license_link"),
         "base_model": run.recipe.base_id,
-        "datasets": [dataset["id"]] if dataset.get("id") else None,
+        "datasets": [pin["id"] for pin in run.pins["datasets"] if pin.get("id")],
     }
     return {key: value for key, value in values.items() if value}
 

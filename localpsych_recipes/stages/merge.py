@@ -6,7 +6,7 @@ import shutil
 from dataclasses import asdict
 from typing import Any
 
-from localpsych_recipes import merging, models
+from localpsych_recipes import chat_templates, merging, models
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.progress import Progress
@@ -25,4 +25,5 @@ def run(run: Run) -> dict[str, Any]:
             "a merge that differs from the base in every adapted tensor",
             "train for longer or with a higher learning rate; a delta this small is lost in 16 bits",
         )
+    models.stop_at(run.dir.release("merged"), chat_templates.end_of_turn(models.load_tokenizer(base)))
     return {k: v for k, v in asdict(report).items() if isinstance(v, int | float | str)}

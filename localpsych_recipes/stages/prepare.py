@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from localpsych_recipes import data, families, hub, models, rundir
+from localpsych_recipes import data, families, hub, licences, models, rundir
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.hub.reading import Kind
 from localpsych_recipes.pipeline import Run
-from localpsych_recipes.recipe import Base, Data, is_local
+from localpsych_recipes.recipe import Base, Data, Source, is_local
 
 
 def run(run: Run) -> dict[str, Any]:
     """Results: the pins and the counts of rows. Nothing is written before base and rows have both been read."""
     from datasets import disable_progress_bars
 
-    before = rundir.read_json(run.dir.pins) or {}  # what the Hub said, without the recipe's own licences
-    pins = {"base": _pin_base(run.recipe.base, before), "dataset": _pin_dataset(run.recipe.data, before)}
+    rows, before = run.recipe.data, rundir.read_json(run.dir.pins) or {}  # as the Hub said, without the recipe's licences
+    pins = {
+        "base": _pin_base(run.recipe.base, before.get("base")),
+        "datasets": [_pin_dataset(source, before.get("datasets", ())) for source in rows.sources],
+    }
     disable_progress_bars()
-    prepared = data.prepare(run.recipe.data, revision=pins["dataset"].get("commit"))
+    base = models.base_folder(run.recipe.base, pins)
+    refuse_system_turn(rows, base)
+    tokenizer = models.load_tokenizer(base)
+    template = families.of(families.type_of(base)).chat_template_kwargs
+    commits = [pin["commit"] for pin in pins["datasets"]]
+    prepared = data.prepare(rows, commits, tokens=data.token_counter(tokenizer, template))
     run.say("      " + data.describe(prepared.counts))
-    refuse_system_turn(run.recipe.data, models.base_folder(run.recipe.base, pins))
     rundir.write_json(run.dir.pins, pins)
     shutil.rmtree(run.dir.cache, ignore_errors=True)
+    with rundir.replacing(run.dir.agreements) as folder:
+        for path in licences.agreement_files(base):
+            shutil.copyfile(path, folder / path.name)
     with rundir.replacing(run.dir.data) as folder:
         data.write(prepared, folder)
+        lengths = data.count_lengths(folder, tokenizer, template, say=run.say)
+        rundir.write_json(folder / "lengths.json", lengths)
+        rundir.write_text(folder / "report.txt", data.report(prepared.counts, lengths, data.longest(run.recipe)))
     return {"counts": prepared.counts, "pins": pins}
 
 
 def refuse_system_turn(rows: Data, base: Path) -> None:
     """UserError where the system prompt would stand in a turn that the base's chat template does not know."""
-    model_type = json.loads((base / "config.json").read_text(encoding="utf-8"))["model_type"]
+    model_type = families.type_of(base)
     if rows.system and rows.system_in == "system" and not families.of(model_type).system_turn:
         raise UserError(
             f"data.system_in: system, with a base of type {model_type}",
@@ -43,26 +56,26 @@ def refuse_system_turn(rows: Data, base: Path) -> None:
         )
 
 
-def _pin_base(base: Base, before: dict[str, Any]) -> dict[str, Any]:
+def _pin_base(base: Base, before: dict[str, Any] | None) -> dict[str, Any]:
     asked = {"model": base.model, "revision": base.revision}
     if is_local(base.model):
         folder = Path(base.model).expanduser()
         local = {"name": folder.name, "sha256": rundir.fingerprint(rundir.source_identity(folder))}
         said = hub.card_license(folder)
         return {"model": base.hub_id, "commit": None, **said, "local": local, "asked": asked}
-    return _pin(base.model, "model", base.revision, asked, before.get("base"))
+    return _pin(base.model, "model", base.revision, asked, before)
 
 
-def _pin_dataset(rows: Data, before: dict[str, Any]) -> dict[str, Any]:
+def _pin_dataset(rows: Source, before: Sequence[dict[str, Any]]) -> dict[str, Any]:
     asked = {"model": rows.source, "revision": rows.revision}
+    nothing = {"id": None, "commit": None, "license": None, "license_name": None, "license_link": None}
     if is_local(rows.source):
         path = Path(rows.source).expanduser()
-        identity = rundir.source_identity(path)
-        return {"id": None, "commit": None, "file": path.name, "sha256": identity, "license": None}
+        return {**nothing, "file": path.name, "sha256": rundir.source_identity(path)}
     if rows.source.startswith(("http://", "https://")):
         # without the query, which may hold a key
-        return {"id": None, "commit": None, "file": Path(urlsplit(rows.source).path).name, "license": None}
-    return _pin(rows.source, "dataset", rows.revision, asked, before.get("dataset"))
+        return {**nothing, "file": Path(urlsplit(rows.source).path).name}
+    return _pin(rows.source, "dataset", rows.revision, asked, next((p for p in before if p.get("asked") == asked), None))
 
 
 def _pin(

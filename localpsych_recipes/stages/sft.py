@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING, Any
 
-from localpsych_recipes import models, training
+from localpsych_recipes import chat_templates, models, training
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
 
@@ -23,7 +23,7 @@ def run(run: Run) -> dict[str, Any]:
     tokenizer = models.load_tokenizer(base)
     model = models.new_adapter(models.load_base(run.recipe.base, base), run.recipe.lora)
     trainer = make_trainer(run, model, tokenizer)
-    results = training.counts(model) | count_tokens(trainer, training.end_of_turn(tokenizer))
+    results = training.counts(model) | count_tokens(trainer, chat_templates.end_of_turn(tokenizer))
     results["train_rows"] = len(trainer.train_dataset)
     results["dropped_rows"] = len(training.rows(run, "sft", "train")) - results["train_rows"]
     if run.ranks.main:
@@ -45,8 +45,7 @@ def make_trainer(run: Run, model, tokenizer: PreTrainedTokenizerBase) -> SFTTrai
         return SFTTrainer(
             model=model,
             args=training.configured(SFTConfig, **arguments, completion_only_loss=True),
-            train_dataset=training.rows(run, "sft", "train", model.config.model_type),
-            eval_dataset=training.rows(run, "sft", "test", model.config.model_type),
+            **training.datasets(run, "sft", model.config.model_type, run.recipe.sft),
             processing_class=tokenizer,
         )
 

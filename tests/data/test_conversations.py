@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from localpsych_recipes.data import conversations
-from localpsych_recipes.data.conversations import Conversation, Pair, Turn
-from localpsych_recipes.errors import UserError
+from localpsych_recipes.data.conversations import Conversation, Pair, Unpaired
+from localpsych_recipes.data.turns import Turn
+from localpsych_recipes.recipe import Turns
 
 SYSTEM = "You are calm."
 
@@ -26,16 +27,8 @@ def system(text: str) -> dict[str, str]:
     return {"role": "system", "content": text}
 
 
-def only(**cells: Any) -> Conversation:
-    [conversation] = conversations.canonical("my.csv", [cells])
-    return conversation
-
-
-def refused(*messages: Any) -> str:
-    good = [user("Q"), assistant("A")]
-    with pytest.raises(UserError) as error:
-        conversations.canonical("my.csv", [{"messages": good}, {"messages": list(messages)}])
-    return str(error.value)
+def only(**parts: Any) -> Conversation:
+    return conversations.canonical(parts, Turns())
 
 
 def test_a_question_and_its_answer_become_one_sft_row() -> None:
@@ -58,7 +51,8 @@ def test_a_pair_becomes_one_preference_row() -> None:
 
 
 def test_the_maker_of_sft_rows_cannot_be_given_a_rejected_answer() -> None:
-    assert set(inspect.signature(conversations.sft_rows).parameters) == {"turns", "system", "system_in"}
+    parameters = inspect.signature(conversations.sft_rows).parameters
+    assert set(parameters) == {"turns", "system", "system_in", "train_on"}
     assert "worse" not in str(only(prompt="Q", chosen="better", rejected="worse").turns)
 
 
@@ -81,6 +75,12 @@ def test_a_conversation_gives_one_row_for_each_answer_with_everything_before_it_
     ]
 
 
+def test_only_the_last_answer_is_learnt_where_the_recipe_says_so() -> None:
+    turns = only(messages=[user("Q1"), assistant("A1"), user("Q2"), assistant("A2"), user("Q3")]).turns
+    [row] = conversations.sft_rows(turns, None, "system", "last")
+    assert row == {"prompt": [user("Q1"), assistant("A1"), user("Q2")], "completion": [assistant("A2")]}
+
+
 def test_a_conversation_keeps_a_system_prompt_of_its_own() -> None:
     turns = only(messages=[system("Be brief."), user("Q"), assistant("A")]).turns
     assert conversations.sft_rows(turns, SYSTEM, "system")[0]["prompt"] == [system("Be brief."), user("Q")]
@@ -92,35 +92,39 @@ def test_an_empty_system_turn_is_none() -> None:
     assert conversations.sft_rows(turns, SYSTEM, "system")[0]["prompt"] == [system(SYSTEM), user("Q")]
 
 
-def test_sharegpt_reads_like_messages() -> None:
-    share = [{"from": "system", "value": "S"}, {"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]
-    assert only(messages=share) == only(messages=[system("S"), user("Q"), assistant("A")])
+def test_two_conversations_that_differ_in_their_last_answer_are_a_prompt_and_a_pair() -> None:
+    before = [system("S"), user("Q1"), assistant("A1"), user("Q2")]
+    made = only(chosen=[*before, assistant("better")], rejected=[*before, assistant("worse")])
+    assert made.pair == Pair("better", "worse")
+    assert conversations.preference_row(made.prompt, made.pair, None, "system")["prompt"] == before
+    assert [row["completion"] for row in conversations.sft_rows(made.turns, None, "system")] == [
+        [assistant("A1")],
+        [assistant("better")],
+    ]
 
 
-def test_keys_that_a_table_added_to_every_message_do_no_harm() -> None:
-    wide = [{**user("Q"), "from": None, "value": None}, {**assistant("A"), "name": None}]
-    assert only(messages=wide) == only(messages=[user("Q"), assistant("A")])
+def test_equal_conversations_are_a_pair_of_equal_answers() -> None:
+    chat = [user("Q"), assistant("A")]
+    assert only(chosen=chat, rejected=chat).pair == Pair("A", "A")
 
 
 @pytest.mark.parametrize(
-    "messages, says",
+    "chosen, rejected, reason",
     [
-        ([user("Q"), user("secret")], "row 2, turn 2: user, expected assistant"),
-        ([assistant("secret")], "row 2, turn 1: assistant, expected user"),
-        ([system("S"), assistant("secret")], "row 2, turn 2: assistant, expected user"),
-        ([user("Q"), system("secret")], "row 2, turn 2: system, expected assistant"),
-        ([user("Q"), {"role": "tool", "content": "secret"}], "row 2, turn 2: role is none of system, user, assistant"),
-        ([user("Q"), {"role": "secret", "content": "A"}], "row 2, turn 2: role is none of"),
-        ([{"from": "user", "value": "secret"}], "row 2, turn 1: from is none of system, human, gpt"),
-        ([user("Q"), {"role": "assistant", "content": ["secret"]}], "row 2, turn 2: list, not text"),
-        ([user("Q"), {"role": ["assistant"], "content": "secret"}], "row 2, turn 2: role is none of"),
-        (["secret"], "row 2, turn 1: no role"),
+        ([user("Q1"), assistant("A")], [user("Q2"), assistant("A")], "prompts_differ"),
+        ([system("S"), user("Q"), assistant("A")], [user("Q"), assistant("B")], "prompts_differ"),
+        (
+            [user("Q"), assistant("A"), user("Q2"), assistant("B")],
+            [user("Q"), assistant("C"), user("Q2"), assistant("D")],
+            "prompts_differ",
+        ),
+        ([user("Q"), assistant("A"), user("Q2"), assistant("B")], [user("Q"), assistant("C")], "prompts_differ"),
+        ([user("Q"), assistant("A"), user("thanks")], [user("Q"), assistant("B")], "no_last_answer"),
     ],
 )
-def test_messages_out_of_order_are_refused_with_row_and_turn_but_not_shown(messages: list, says: str) -> None:
-    message = refused(*messages)
-    assert says in message
-    assert "secret" not in message
+def test_conversations_that_are_no_answers_to_one_prompt_have_a_reason(chosen: list, rejected: list, reason: str) -> None:
+    with pytest.raises(Unpaired, match=reason):
+        only(chosen=chosen, rejected=rejected)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +137,9 @@ def test_messages_out_of_order_are_refused_with_row_and_turn_but_not_shown(messa
         {"messages": [user("Q")]},
         {"messages": [user("Q"), {"role": "assistant", "content": None}]},
         {"messages": [user(" "), assistant("A")]},
+        {"messages": ""},
+        {"chosen": [], "rejected": [user("Q"), assistant("A")]},
+        {"chosen": [user("Q"), assistant("A")], "rejected": [user("Q"), assistant(" ")]},
     ],
 )
 def test_a_row_with_a_blank_field_or_without_an_answer_is_empty(cells: dict) -> None:

@@ -47,24 +47,27 @@ def test_no_text_of_the_rejected_column_is_in_any_sft_row(hundred: Path, tmp_pat
 def test_sft_and_pairs_hold_out_the_same_questions(hundred: Path) -> None:
     prepared = data.prepare(recipe(hundred, shuffle_seed=65, test_size=0.1))
     for name in ("train", "test"):
-        sft, pairs = getattr(prepared.sft, name), getattr(prepared.pairs, name)
+        sft, pairs = list(prepared.rows("sft", name)), list(prepared.rows("pairs", name))
+        assert len(sft) == {"train": 90, "test": 10}[name]
         assert [row["prompt"] for row in sft] == [row["prompt"] for row in pairs]
         assert [row["completion"] for row in sft] == [row["chosen"] for row in pairs]
 
 
 def test_without_a_rejected_column_there_are_no_pairs(hundred: Path, tmp_path: Path) -> None:
     prepared = data.prepare(recipe(hundred, {"prompt": "question", "response": "response_k"}))
-    assert prepared.pairs is None
+    assert prepared.count("pairs", "train") == 0
     assert list(written(prepared, tmp_path / "data")) == ["sft_train.jsonl"]
 
 
 def test_rows_are_read_back_as_they_were_made(hundred: Path, tmp_path: Path) -> None:
     prepared = data.prepare(recipe(hundred, test_size=0.1, system="Be calm.", system_in="user"))
     written(prepared, tmp_path / "data")
-    for kind, made in (("sft", prepared.sft), ("pairs", prepared.pairs)):
-        assert data.read(tmp_path / "data", kind, "train").to_list() == made.train
-        assert data.read(tmp_path / "data", kind, "test").to_list() == made.test
-    assert made.test[0]["prompt"][0]["content"].startswith("Be calm.\n\nQ")
+    for kind in ("sft", "pairs"):
+        for split in ("train", "test"):
+            made = list(prepared.rows(kind, split))
+            assert data.read(tmp_path / "data", kind, split).to_list() == made
+            assert len(made) == prepared.count(kind, split) == prepared.counts[f"{kind}_{split}"]
+    assert made[0]["prompt"][0]["content"].startswith("Be calm.\n\nQ")
 
 
 def test_what_was_not_held_out_is_read_back_as_none(hundred: Path, tmp_path: Path) -> None:
@@ -76,7 +79,7 @@ def test_text_survives_the_files_unchanged(tmp_path: Path) -> None:
     odd = ["2020-01-01", "NA", "1e5", "Grüße 🙂\u2028\u0085\r\n\ttab", '"', "\\n", "null"]
     source = tmp_path / "odd.json"
     source.write_text(json.dumps([{"q": text, "a": text} for text in odd]))
-    written(data.prepare(recipe(source, {"prompt": "q", "response": "a"})), tmp_path / "data")
+    written(data.prepare(recipe(source, {"prompt": "q", "response": "a"}, repair=False)), tmp_path / "data")
     rows = data.read(tmp_path / "data", "sft", "train")
     assert [row["completion"][0]["content"] for row in rows] == odd
     assert [row["prompt"][0]["content"] for row in rows] == odd
@@ -86,7 +89,7 @@ def test_the_same_recipe_gives_the_same_bytes_and_fingerprint_in_every_process(h
     """The fingerprint names what datasets caches; a resumed run must come to the same one."""
     again = (
         "import sys; from pathlib import Path; from localpsych_recipes import data, recipe\n"
-        "recipe = recipe. Data.model_validate_json(sys.argv[1]); folder = Path(sys.argv[2]); folder.mkdir()\n"
+        "recipe = recipe.Data.model_validate_json(sys.argv[1]); folder = Path(sys.argv[2]); folder.mkdir()\n"
         "data.write(data.prepare(recipe), folder); print(data.read(folder, 'pairs', 'train')._fingerprint)"
     )
     asked = recipe(hundred, shuffle_seed=65, test_size=0.1)
@@ -101,7 +104,7 @@ def test_a_held_out_split_of_the_source_is_used_as_it_is(tmp_path: Path) -> None
     (tmp_path / "train.csv").write_text("q,a\nshared,A\nQ2,A\n,A\n")
     (tmp_path / "test.csv").write_text("q,a\nshared,B\n")
     prepared = data.prepare(recipe(tmp_path, {"prompt": "q", "response": "a"}, test_split="test"))
-    assert [row["completion"][0]["content"] for row in prepared.sft.test] == ["B"]
+    assert [row["completion"][0]["content"] for row in prepared.rows("sft", "test")] == ["B"]
     assert prepared.counts["rows"] == 4
     assert prepared.counts["empty"] == 1
     assert (prepared.counts["train"], prepared.counts["test"]) == (2, 1)
@@ -121,10 +124,10 @@ def test_a_conversation_stays_on_one_side_of_the_split(tmp_path: Path) -> None:
     chats = [[{"role": role, "content": f"{n} {role} {at}"} for at, role in enumerate(roles)] for n in range(20)]
     source.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
     prepared = data.prepare(recipe(source, {"messages": "messages"}, test_size=0.1))
-    train, test = ({row["prompt"][0]["content"] for row in rows} for rows in (prepared.sft.train, prepared.sft.test))
+    train, test = ({row["prompt"][0]["content"] for row in prepared.rows("sft", split)} for split in ("train", "test"))
     assert len(train | test) == 20
     assert not train & test
-    assert (len(prepared.sft.train), len(prepared.sft.test)) == (54, 6)
+    assert (prepared.count("sft", "train"), prepared.count("sft", "test")) == (54, 6)
     assert (prepared.counts["train"], prepared.counts["test"]) == (18, 2)
 
 
@@ -153,15 +156,17 @@ def test_counsel_chat_has_its_empty_rows_and_repeated_questions_counted(shared: 
     with source.open(encoding="utf-8", newline="") as file:
         rows = [(row["questionText"], row["answerText"]) for row in csv.DictReader(file)]
     full = [row for row in rows if row[0].strip() and row[1].strip()]
-    asked = recipe(source, {"prompt": "questionText", "response": "answerText"}, shuffle_seed=65, test_size=0.1)
+    columns = {"prompt": "questionText", "response": "answerText"}
+    asked = recipe(source, columns, shuffle_seed=65, test_size=0.1, repair=False)
     prepared = data.prepare(asked)
-    questions = [{row["prompt"][0]["content"] for row in rows} for rows in (prepared.sft.train, prepared.sft.test)]
+    rows_of = {split: list(prepared.rows("sft", split)) for split in ("train", "test")}
+    questions = [{row["prompt"][0]["content"] for row in made} for made in rows_of.values()]
 
     assert len(rows) == 1482
     assert prepared.counts["empty"] == len(rows) - len(full) > 0
     assert prepared.counts["duplicates"] == len(full) - len(set(full))
     assert prepared.counts["prompts_in_both_splits"] == len(questions[0] & questions[1]) > 0
-    answers = [row["completion"][0]["content"] for row in prepared.sft.train + prepared.sft.test]
+    answers = [row["completion"][0]["content"] for made in rows_of.values() for row in made]
     assert sorted(answers) == sorted(answer for _, answer in full)
 
 

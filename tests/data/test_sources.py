@@ -18,7 +18,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from localpsych_recipes import data
-from localpsych_recipes.data import sources
+from localpsych_recipes.data import files, sources
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.local_hub import LocalHub, new_token
 from localpsych_recipes.recipe import Columns, Data
@@ -32,7 +32,7 @@ def recipe(source: object, **keys: object) -> Data:
 
 
 def rows(source: object, split: str = "train") -> list[dict]:
-    return sources.read(recipe(source), split).records
+    return list(sources.read(recipe(source), split))
 
 
 def file(folder: Path, name: str, content: str | bytes) -> Path:
@@ -80,11 +80,30 @@ def test_a_cell_may_be_larger_than_the_csv_module_allows_by_itself(tmp_path: Pat
     assert rows(file(tmp_path, "rows.csv", f"q,a\n{long},y\n")) == [{"q": long, "a": "y"}]
 
 
-def test_only_mapped_columns_are_kept_but_all_are_known(tmp_path: Path) -> None:
-    path = file(tmp_path, "rows.jsonl", '{"q": "x", "name": "Ann"}\n{"q": "z", "a": "y"}\n')
-    read = sources.read(recipe(path), "train")
-    assert read.columns == ("q", "name", "a")
-    assert read.records == [{"q": "x", "a": None}, {"q": "z", "a": "y"}]
+def test_only_columns_that_are_needed_are_kept(tmp_path: Path) -> None:
+    path = file(tmp_path, "rows.jsonl", '{"q": "x", "name": "Ann", "user": 1}\n{"q": "z", "a": "y", "user": 2}\n')
+    read = list(sources.read(recipe(path, group_by="user"), "train"))
+    assert read == [{"q": "x", "a": None, "user": 1}, {"q": "z", "a": "y", "user": 2}]
+
+
+def test_a_file_is_read_while_its_rows_are_used(tmp_path: Path) -> None:
+    path = file(tmp_path, "rows.csv", "q,a\nx,y\nthis row is broken\n")
+    assert next(sources.read(recipe(path), "train")) == {"q": "x", "a": "y"}
+
+
+def test_lines_of_text_are_rows_whatever_the_suffix(tmp_path: Path) -> None:
+    path = file(tmp_path, "turns.tsv", 'one "EOS\ttwo\r\n\r\nthree \u2028 four\n')
+    asked = Data(source=str(path), format="lines", columns=Columns(messages="text"))
+    assert [row["text"] for row in sources.read(asked, "train")] == ['one "EOS\ttwo', "three \u2028 four"]
+
+
+def test_a_format_goes_before_the_suffix(tmp_path: Path) -> None:
+    path = file(tmp_path, "rows.txt", "q\ta\nx\ty\n")
+    assert list(sources.read(recipe(path, format="tsv"), "train")) == [{"q": "x", "a": "y"}]
+
+
+def test_an_index_column_without_a_name_does_no_harm(tmp_path: Path) -> None:
+    assert rows(file(tmp_path, "rows.csv", ",q,a\n0,x,y\n")) == [{"q": "x", "a": "y"}]
 
 
 @pytest.mark.parametrize(
@@ -148,13 +167,13 @@ def test_real_csv_files_have_the_records_that_were_counted(shared: Path) -> None
     for name, records in counted.items():
         columns = Columns(prompt="questionText", response="answerText")
         source = str(shared / "data" / "counsel_chat" / name)
-        assert len(sources.read(Data(source=source, columns=columns), "train").records) == records
+        assert len(list(sources.read(Data(source=source, columns=columns), "train"))) == records
 
 
 def test_real_tsv_and_json_files_have_the_records_that_were_counted(shared: Path) -> None:
     """Counts from the README beside the files."""
     counted = {"vera_mh/rubric.tsv": 49, "toxigen_sample/toxiGen.json": 6514, "mt_bench/question.jsonl": 80}
-    assert {name: len(rows(shared / "data" / name)) for name in counted} == counted
+    assert {name: len(list(files.records(shared / "data" / name))) for name in counted} == counted
 
 
 @pytest.fixture
@@ -208,8 +227,7 @@ from localpsych_recipes.recipe import Columns, Data
 for source, name, split, revision in json.loads(sys.argv[1]):
     try:
         data = Data(source=source, name=name, columns=Columns(prompt="q", response="a"))
-        read = sources.read(data, split, revision)
-        print(json.dumps([read.columns, read.records]))
+        print(json.dumps(list(sources.read(data, split, revision))))
     except UserError as error:
         print(json.dumps(str(error)))
 """
@@ -253,11 +271,11 @@ def test_a_hub_dataset_is_read_at_the_commit_that_is_asked_for(tmp_path: Path) -
         ]
         at_first, head, test, csv, part, *refused = from_hub(hub, token, tmp_path / "home", asked)
 
-    assert at_first == [["q", "a", "other"], [{"q": "one", "a": "1"}]]
-    assert head == [["q", "a"], [{"q": "two", "a": "2"}]]
-    assert test == [["q", "a"], [{"q": "three", "a": "3"}]]
-    assert csv == [["q", "a", "n"], [{"q": "42", "a": "NA"}, {"q": "007", "a": ""}]]
-    assert part == [["q", "a", "n"], [{"q": "007", "a": ""}]]
+    assert at_first == [{"q": "one", "a": "1"}]
+    assert head == [{"q": "two", "a": "2"}]
+    assert test == [{"q": "three", "a": "3"}]
+    assert csv == [{"q": "42", "a": "NA"}, {"q": "007", "a": ""}]
+    assert part == [{"q": "007", "a": ""}]
     says = ("no split 'validation'", "BuilderConfig", "no dataset 'ann/none'", "cannot be read", "ann/json")
     for message, expected in zip(refused, says, strict=True):
         assert expected in message

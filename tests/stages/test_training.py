@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from localpsych_recipes import models, training
+from localpsych_recipes import chat_templates, models, training
 from localpsych_recipes.demo import tiny_gemma4
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.stages import dpo, sft
@@ -79,8 +79,8 @@ def test_only_the_answer_and_its_terminator_carry_loss(tmp_path, base):
     trained = [i for i, label in zip(row["input_ids"], row["labels"], strict=True) if label != -100]
     # the answer, then Gemma 4's <turn|> and the newline that its template writes behind it
     assert tokenizer.decode(trained) == small_run.ROWS[0][1] + "<turn|>\n"
-    assert training.end_of_turn(tokenizer) == tokenizer.convert_tokens_to_ids("<turn|>")
-    counted = sft.count_tokens(trainer, training.end_of_turn(tokenizer))
+    assert chat_templates.end_of_turn(tokenizer) == tokenizer.convert_tokens_to_ids("<turn|>")
+    counted = sft.count_tokens(trainer, chat_templates.end_of_turn(tokenizer))
     assert counted["trained_tokens"] == sum(
         len(tokenizer(good + "<turn|>\n", add_special_tokens=False)["input_ids"]) for _, good, _ in small_run.ROWS[:-2]
     )
@@ -94,7 +94,7 @@ def test_rows_cut_before_their_terminator_are_refused(tmp_path, base):
     # room for two tokens of the answer
     trainer = sft_trainer(make(tmp_path, base, [small_run.ROWS[4]] * 4, sft={"max_length": length + 2}), base)
     with pytest.raises(UserError, match="all 2 rows are cut off before their end-of-turn"):
-        sft.count_tokens(trainer, training.end_of_turn(tokenizer))
+        sft.count_tokens(trainer, chat_templates.end_of_turn(tokenizer))
 
 
 def test_accumulation_weighs_tokens_not_micro_batches(tmp_path, base):

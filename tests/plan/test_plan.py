@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from huggingface_hub import HfApi
 from localpsych_recipes import cli, plan, recipe_file, skeleton
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.local_hub import LocalHub, new_token
+from localpsych_recipes.plan.memory import optimizer
+from localpsych_recipes.plan.rows import tokens
 from localpsych_recipes.recipe import Sft
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "gemma4-e4b-psych.yaml"
+RECIPE = Path(__file__).parents[2] / "recipes" / "gemma4-e4b-psych.yaml"
 E4B = "architectures/google--gemma-4-E4B-it"
 
 
@@ -85,9 +88,20 @@ def test_rows_at_hand_give_the_steps(base, rows):
         "sft.gradient_accumulation_steps=4",
     )  # fmt: skip
     # of 21 rows 0.1 are held out, rounded up: 3; 18 rows, 9 batches, 3 steps an epoch, 4.5 steps; DPO: 18 in twos
-    assert made.rows == {"sft": 18, "dpo": 18}
-    assert made.steps == {"sft": 5, "dpo": 9}
+    assert {stage: found.rows for stage, found in made.stages.items()} == {"sft": 18, "dpo": 18}
+    assert {stage: found.steps for stage, found in made.stages.items()} == {"sft": 5, "dpo": 9}
     assert made.downloads == {"base": 0, "dataset": 0}
+
+
+def test_lengths_of_a_finished_prepare_stage_take_the_place_of_the_bound(base, tmp_path):
+    recipe = recipe_file.load(RECIPE, [f"base.model={base}", "sft.max_length=50", "sft.per_device_train_batch_size=2"])
+    rows = [[10, 15], [20, 45], [5, 8]]  # 25, cut to 50, and 13 tokens
+    known = tokens(rows, recipe.sft)
+    assert (known.longest, known.measured) == (50, True)
+    assert known.each_step == pytest.approx(2 * 2 * (25 + 50 + 13) / 3)  # batch 2, accumulation 2
+    bound = tokens([], recipe.dpo)
+    assert (bound.longest, bound.each_step, bound.measured) == (2048, 2 * 2 * 2048, False)  # a pair is two rows
+    assert tokens([[10, 15, 30]], recipe.dpo).each_step == 2 * (25 + 40)
 
 
 @pytest.mark.parametrize(("rows", "batch", "accumulation", "epochs"), [(5, 1, 2, 1.0), (9, 2, 2, 2.5), (4, 8, 4, 3.0)])
@@ -158,3 +172,54 @@ def test_code_that_comes_with_a_configuration_is_not_run(tmp_path):
     with pytest.raises(UserError, match="upgrade transformers"):
         skeleton.meta_model(tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_gpu_that_is_asked_for_gets_a_verdict_and_says_what_is_not_verified(base, rows, capsys):
+    settings = ["--set", f"base.model={base}", "--set", f"data.source={rows}"]
+    assert cli.main(["plan", str(RECIPE), *settings]) == 0
+    assert "GPU" in capsys.readouterr().out
+    made = plan.render(plan.plan(recipe_file.load(RECIPE, settings[1::2]), gpu="RTX 3050 Ti"))
+    assert "FITS: " in made and "RTX 3050 Ti Laptop has 3.68" in made
+    assert "unverified: no GPU run has been compared with this table yet" in made
+    assert "(upper bound: every row taken as long as max_length)" in made
+
+
+def test_what_a_plan_adds_up_is_what_it_shows(base, rows):
+    made = planned(f"base.model={base}", f"data.source={rows}")
+    for stage in made.stages.values():
+        lines = stage.memory.lines
+        assert stage.memory.allocated == sum(line.bytes for line in lines) and all(line.how for line in lines)
+        assert stage.memory.needed > stage.memory.allocated
+    reference = [line.what for line in made.stages["dpo"].memory.lines if "reference" in line.what]
+    assert len(reference) == 1 and not any("reference" in line.what for line in made.stages["sft"].memory.lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "paged"),
+    [
+        ("adamw_torch", 8 * 200_000 + 8 * 5_000 + 8 * 100, 0),
+        ("paged_adamw_32bit", 8 * 5_000 + 8 * 100, 8 * 200_000),
+        ("adamw_8bit", 2 * (200_000 + 4 * 782) + 2 * (5_000 + 4 * 20) + 8 * 100, 0),  # 782 and 20 blocks of 256
+        ("paged_adamw_8bit", 2 * 4 * 782 + 2 * (5_000 + 4 * 20) + 8 * 100, 2 * 200_000),
+        ("sgd", 0, 0),
+    ],
+)
+def test_an_optimisers_state_is_what_bitsandbytes_keeps(name, gpu, paged):
+    assert optimizer([200_000, 5_000, 100], name) == (gpu, paged)
+
+
+@pytest.mark.parametrize("name", ["adamw_torch", "adamw_8bit", "lion_8bit", "rmsprop_bnb_8bit", "sgd"])
+def test_an_optimisers_state_is_what_the_real_one_keeps(tmp_path, name):
+    from transformers import Trainer, TrainingArguments
+
+    shapes = [(300, 700), (16, 64), (64, 128)]
+    model = torch.nn.ParameterList([torch.nn.Parameter(torch.ones(shape)) for shape in shapes])
+    settings = TrainingArguments(tmp_path, use_cpu=True, report_to="none", optim=name)
+    made = Trainer(model, settings).create_optimizer()
+    sum(parameter.square().sum() for parameter in model).backward()
+    made.step()
+    state = [
+        value for state in made.state.values() for key, value in state.items()
+        if isinstance(value, torch.Tensor) and value.numel() > 1 and "qmap" not in key
+    ]  # fmt: skip
+    assert sum(tensor.nbytes for tensor in state) == sum(optimizer([math.prod(shape) for shape in shapes], name))

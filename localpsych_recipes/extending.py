@@ -1,0 +1,136 @@
+"""What a recipe takes from the one that it `extends`: key by key, except for the keys of the tables below."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from localpsych_recipes.recipe import STAGE_SECTIONS, Source
+
+Loc = tuple[str | int, ...]
+HUB = re.compile(r"hf://(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?")
+
+# replaced whole, never merged key by key: half of one and half of the other would mean neither
+WHOLE = ("data.columns", "data.labels", "data.turns", "data.mixture", "lora.target_modules")
+# never inherited: two releases of one name, version or repository would overwrite each other, and a description, a
+# title, a licence and a consent to publish despite one are about one release alone
+IDENTITY = (
+    "name", "version", "description", "license", "card.title",
+    "push.namespace", "push.adapter", "push.merged", "push.gguf", "push.despite_licences",
+)  # fmt: skip
+# not inherited from a repository on the Hub: it is another's word for what may run here, leave this machine or be public
+CONSENT = (
+    "base.trust_remote_code", "augment.server", "augment.allow_remote", "augment.api_key_env", "push.private",
+)  # fmt: skip
+# a commit, a column or a split of another's rows means nothing in these; how much is held out does
+OF_A_SOURCE = tuple(f"data.{key}" for key in Source.model_fields if key != "test_size")
+# given by the child with another value than the parent's -> what the parent's own value said about, dropped with it
+BELONGING = {
+    "data.source": (*OF_A_SOURCE, "data.mixture"),
+    "data.mixture": (*OF_A_SOURCE, "data.test_size"),  # each entry says for itself what it holds out
+    "base.model": ("base.revision", "base.hub_id", "base.license", "base.trust_remote_code"),
+    "data.test_size": ("data.test_split",),  # one of the two
+    "data.test_split": ("data.test_size",),
+}
+
+
+class Origin(NamedTuple):
+    """Where a value stands. Sorts as it is read: the command line, the recipe, what it extends, and so on."""
+
+    depth: int
+    line: int
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.where}:{self.line}" if self.line else self.where
+
+
+@dataclass
+class Document:
+    """What one YAML file says, or several merged: values, and for the place of each value where it was written."""
+
+    where: str
+    values: dict[str, Any]
+    origins: dict[Loc, Origin] = field(default_factory=dict)
+
+    def set(self, loc: Loc, value: Any, origin: Origin) -> None:
+        """Replaces the value at `loc`, with everything below it; sections around it are made where they lack."""
+        target = self.values
+        for part in loc[:-1]:
+            if not isinstance(target.get(part), dict):
+                target[part] = {}
+            target = target[part]
+        target[loc[-1]] = value
+        forget(self.origins, loc)
+        self.origins.update(dict.fromkeys(_places(value, loc), origin))
+
+
+def merged(child: Document, parent: Document, *, foreign: bool) -> Document:
+    """The child's values before the parent's. foreign: the parent is somebody's repository on the Hub."""
+    values, origins = without(parent, [*IDENTITY, *(CONSENT if foreign else ()), *_belonging(child, parent)])
+    result = Document(child.where, values, {**origins, (): child.origins[()]})
+    _merge(result, child, child.values, ())
+    return result
+
+
+def without(document: Document, keys: Collection[str]) -> tuple[dict[str, Any], dict[Loc, Origin]]:
+    """Values and origins of a document, copied, without these dotted keys."""
+    values, origins = copy.deepcopy(document.values), dict(document.origins)
+    for loc in (tuple(key.split(".")) for key in keys):
+        *section, key = loc
+        holder = values.get(section[0]) if section else values
+        if isinstance(holder, dict):
+            holder.pop(key, None)
+        forget(origins, loc)
+    return values, origins
+
+
+def forget(origins: dict[Loc, Origin], loc: Loc) -> None:
+    """Takes out the origins of a place and of all below it."""
+    for place in [place for place in origins if place[: len(loc)] == loc]:
+        del origins[place]
+
+
+def _belonging(child: Document, parent: Document) -> Iterator[str]:
+    for key, dropped in BELONGING.items():
+        given = _value(child, key)
+        if given is not None and given != _value(parent, key):
+            yield from dropped
+
+
+def _value(document: Document, key: str) -> Any:
+    section, _, name = key.partition(".")
+    holder = document.values.get(section)
+    return holder.get(name) if isinstance(holder, dict) else None
+
+
+def _merge(into: Document, child: Document, values: dict[str, Any], loc: Loc) -> None:
+    for key, value in values.items():
+        here = (*loc, key)
+        if value is None and not loc and key in STAGE_SECTIONS:
+            value = {}  # a stage's name alone: as the parent has it, or with its defaults
+        if (
+            isinstance(value, dict)
+            and isinstance(_at(into.values, here), dict)
+            and ".".join(map(str, here)) not in WHOLE
+        ):
+            _merge(into, child, value, here)
+            continue
+        into.set(here, value, child.origins.get(here, child.origins[()]))
+        into.origins.update({place: o for place, o in child.origins.items() if place[: len(here)] == here})
+
+
+def _at(values: Any, loc: Loc) -> Any:
+    for part in loc:
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def _places(value: Any, loc: Loc) -> Iterator[Loc]:
+    yield loc
+    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, held in below:
+        yield from _places(held, (*loc, key))

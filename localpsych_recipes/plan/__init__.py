@@ -1,0 +1,182 @@
+"""What a recipe would train, make, fetch and publish, and whether it fits: from configurations alone, no weights."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from localpsych_recipes import cards, hub, skeleton
+from localpsych_recipes.hub import facts
+from localpsych_recipes.pipeline import Run
+from localpsych_recipes.plan import disk, fit, gpus, memory, rows, speed, weights
+from localpsych_recipes.plan.gpus import Gpu
+from localpsych_recipes.plan.memory import Anatomy, Line, Memory
+from localpsych_recipes.plan.rows import Tokens, Unknown, steps
+from localpsych_recipes.plan.text import render
+from localpsych_recipes.recipe import Recipe, is_local
+from localpsych_recipes.rundir import RunDir
+
+__all__ = ["Plan", "StagePlan", "Unknown", "plan", "render", "steps"]
+
+FETCHED = {"model": hub.MODEL_FILES, "dataset": ("*",)}
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One training stage on one GPU. Counts are of rows, optimiser steps and tokens; seconds: None without a GPU."""
+
+    rows: int | Unknown
+    steps: int | Unknown
+    tokens: Tokens
+    memory: Memory
+    verdict: fit.Verdict | None
+    seconds: float | None
+    measured: Sequence[speed.Measured]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts are of modules, parameters, tokens and bytes."""
+
+    name: str
+    base: str
+    architecture: str
+    anatomy: Anatomy
+    stages: Mapping[str, StagePlan]  # "sft", "dpo"
+    gpu: Gpu | None
+    limits: Sequence[str]  # what the GPU cannot do
+    trained_tokens: int | Unknown
+    downloads: Mapping[str, int | Unknown]  # of base and datasets, on a machine that has none of them
+    disk: Sequence[Line]
+    files: tuple[str, ...]  # relative to the run directory
+    repositories: tuple[str, ...]
+    private: bool
+    licences: Sequence[str]
+
+
+def plan(recipe: Recipe, run: Run | None = None, gpu: str | None = None) -> Plan:
+    """Plans a recipe; what an earlier run of it in runs/NAME (or `run`) has counted is taken from there.
+
+    gpu: a name of plan.gpus or a size as "16GB"; None: this machine's. UserError for a GPU that is not in the table, a
+    base that cannot be read, targets that cannot be adapted, or a local dataset that does not fit.
+    """
+    chosen = gpus.find(gpu) if gpu else gpus.here()
+    run = run or Run(recipe, RunDir(Path("runs") / recipe.name), say=lambda text: None)
+    folder = config_folder(recipe)
+    config = skeleton.read_config(folder)
+    anatomy = Anatomy(recipe.base, config, recipe.lora)
+    return Plan(
+        name=recipe.name,
+        base=recipe.base.model,
+        architecture=(config.architectures or [config.model_type])[0],
+        anatomy=anatomy,
+        stages=stages(run, anatomy, chosen),
+        gpu=chosen,
+        limits=tuple(fit.cannot(chosen, recipe.base)) if chosen else (),
+        trained_tokens=rows.trained_tokens(run),
+        downloads=downloads(recipe),
+        disk=tuple(_disk(recipe, anatomy, folder)),
+        files=files(run, folder),
+        repositories=repositories(recipe),
+        private=bool(recipe.push and recipe.push.private),
+        licences=licences(recipe),
+    )
+
+
+def stages(run: Run, anatomy: Anatomy, gpu: Gpu | None) -> dict[str, StagePlan]:
+    """The training stages in their order."""
+    lengths = rows.lengths(run)
+    return {
+        stage: _stage(run.recipe, stage, count, lengths.get(rows.ROWS[stage], ()), anatomy, gpu)
+        for stage, count in rows.training_rows(run).items()
+    }
+
+
+def config_folder(recipe: Recipe) -> Path:
+    """The folder that holds the base's config.json: the local base, or the one file fetched from the Hub."""
+    name = recipe.base.model
+    return Path(name).expanduser() if is_local(name) else facts.config_folder(name, recipe.base.revision)
+
+
+def downloads(recipe: Recipe) -> dict[str, int | Unknown]:
+    """Bytes that the Hub says it holds of the base and of each dataset; nothing for what is local."""
+    sources = recipe.data.sources
+    named = {"dataset" if len(sources) == 1 else f"dataset {source.source}": source for source in sources}
+    return {
+        "base": _download(recipe.base.model, "model", recipe.base.revision),
+        **{name: _download(source.source, "dataset", source.revision) for name, source in named.items()},
+    }
+
+
+def files(run: Run, folder: Path) -> tuple[str, ...]:
+    """What the run leaves in its release folders, besides tokenizers, configurations and cards.
+
+    folder: holds the base's config.json, whose dtype names the 16-bit GGUF.
+    """
+    from localpsych_recipes.stages import gguf
+
+    recipe, names = run.recipe, ["adapter/adapter_model.safetensors"]
+    if recipe.merge:
+        names.append("merged/*.safetensors (in the base's own shards)")
+    if recipe.gguf:
+        sixteen_bit = [gguf.OUTTYPES[gguf.dtype(folder)].upper()] if recipe.gguf.sixteen_bit else []
+        names += [f"gguf/{gguf.file_name(run, quant)}" for quant in (*recipe.gguf.quants, *sixteen_bit)]
+        names += [f"adapter/{run.dir.adapter_gguf.name}"] if recipe.gguf.adapter else []
+    return tuple(f"release/{name}" for name in names)
+
+
+def repositories(recipe: Recipe) -> tuple[str, ...]:
+    """Ids of the repositories that a push writes to; `<your user>` stands where no token says who that is."""
+    if not recipe.push:
+        return ()
+    owner = recipe.push.namespace or hub.user() or "<your user>"
+    names = hub.repositories(recipe.push, recipe.name, owner)
+    return tuple(names[kind] for kind in cards.kinds(recipe))
+
+
+def licences(recipe: Recipe) -> list[str]:
+    """What the licences of base and data allow, in lines of text."""
+    if not importlib.util.find_spec("localpsych_recipes.licences"):
+        return ["unknown (nothing here reads them)"]
+    from localpsych_recipes import licences
+
+    return licences.outcome(recipe)
+
+
+def _stage(
+    recipe: Recipe, name: str, count: int | Unknown, lengths: Sequence[Any], anatomy: Anatomy, gpu: Gpu | None
+) -> StagePlan:
+    base, knobs = recipe.base, getattr(recipe, name)
+    tokens, taken = rows.tokens(lengths, knobs), steps(count, knobs)
+    dropout = name == "sft" and recipe.lora.lora_dropout > 0  # TRL's DPO switches it off
+
+    def needs(setting: fit.Setting) -> Memory:
+        return memory.stage(anatomy, setting.base, setting.knobs, setting.length, dropout)
+
+    setting = fit.Setting(base, knobs, tokens.longest)
+    time = None
+    if gpu and not isinstance(taken, Unknown):
+        time = speed.seconds(gpu, base, knobs, anatomy.language.multiplied, tokens.each_step, taken)
+    verdict = fit.judge(setting, gpu, needs) if gpu else None
+    return StagePlan(count, taken, tokens, needs(setting), verdict, time, speed.VERIFIED.get((recipe.name, name), ()))
+
+
+def _disk(recipe: Recipe, anatomy: Anatomy, folder: Path) -> Sequence[Line]:
+    from localpsych_recipes.stages import gguf
+
+    total = sum(part.parameters for part in anatomy.weights(recipe.base))
+    return tuple(disk.run(recipe, anatomy.language, total, anatomy.adapter, weights.ITEM[gguf.dtype(folder)]))
+
+
+def _download(source: str, kind: str, revision: str | None) -> int | Unknown:
+    if is_local(source):
+        return 0
+    if source.startswith(("http://", "https://")):
+        return Unknown("a remote file's size shows when it is fetched")
+    try:
+        return facts.size(source, kind, revision, FETCHED[kind])
+    except facts.NoAnswer as error:
+        return Unknown(f"the Hub does not say: {error}")

@@ -1,0 +1,80 @@
+"""Rows, steps and tokens of the training stages, as far as they are known before the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from localpsych_recipes import pipeline, rundir
+from localpsych_recipes.pipeline import Run
+from localpsych_recipes.recipe import Training, is_local
+
+ROWS = {"sft": "sft_train", "dpo": "pairs_train"}  # training stage -> its rows in the prepare stage's counts
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A number that cannot be known here, and why."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"unknown ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """longest: of one row, in tokens; each_step: of one optimiser step on one GPU, on average; measured: not a bound."""
+
+    longest: int
+    each_step: float
+    measured: bool
+
+
+def training_rows(run: Run) -> dict[str, int | Unknown]:
+    """Rows of each training stage: of the finished run, else of local sources."""
+    stages = [stage for stage in ROWS if getattr(run.recipe, stage)]
+    if pipeline.finished(run, "prepare"):
+        counts = run.report("prepare")["results"]["counts"]
+    elif all(is_local(source.source) for source in run.recipe.data.sources):
+        from localpsych_recipes import data
+
+        counts = data.prepare(run.recipe.data).counts
+    else:
+        reason = "the dataset is not on this machine; the prepare stage counts its rows"
+        return dict.fromkeys(stages, Unknown(reason))
+    return {stage: counts[ROWS[stage]] for stage in stages}
+
+
+def steps(rows: int | Unknown, knobs: Training) -> int | Unknown:
+    """Optimiser steps on one process, as transformers' Trainer counts them: an epoch's last, smaller step counts."""
+    if knobs.max_steps:
+        return knobs.max_steps
+    if isinstance(rows, Unknown):
+        return rows
+    batches = math.ceil(rows / knobs.per_device_train_batch_size)
+    return math.ceil(knobs.num_train_epochs * math.ceil(batches / knobs.gradient_accumulation_steps))
+
+
+def trained_tokens(run: Run) -> int | Unknown:
+    """Tokens that carry loss in one epoch of SFT, once a run has counted them."""
+    if run.recipe.sft and pipeline.finished(run, "sft"):
+        return run.report("sft")["results"]["trained_tokens"]
+    return Unknown("needs the rows and the base's tokenizer; the sft stage counts them before its first step")
+
+
+def lengths(run: Run) -> dict[str, list[list[int]]]:
+    """Tokens of each row's prompt and answers by kind and split, from the finished prepare stage; empty without one."""
+    return (rundir.read_json(run.dir.data / "lengths.json") or {}) if pipeline.finished(run, "prepare") else {}
+
+
+def tokens(rows: Sequence[Sequence[int]], knobs: Training) -> Tokens:
+    """rows: tokens of the prompt and of each answer to it (one in SFT, two in DPO); none: max_length is the bound."""
+    together = knobs.per_device_train_batch_size * knobs.gradient_accumulation_steps
+    if not rows:
+        answers = 2 if type(knobs).__name__ == "Dpo" else 1
+        return Tokens(knobs.max_length, together * answers * knobs.max_length, measured=False)
+    whole = [[min(prompt + answer, knobs.max_length) for answer in answers] for prompt, *answers in rows]
+    mean = sum(map(sum, whole)) / len(whole)
+    return Tokens(max(map(max, whole)), together * mean, measured=True)

@@ -1,0 +1,108 @@
+"""Every key of a recipe: its type, unit, default and the rules that tie it to others. One YAML file = one release.
+
+A recipe says what is made; how a machine runs it (processes, GPUs, FSDP) is the launcher's and never stands here.
+Names are those of TRL, PEFT, transformers and datasets wherever these have a settled one.
+`python -m localpsych_recipes.recipe` prints the JSON Schema.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from localpsych_recipes.recipe.data import Columns, Data, Source, Turns
+from localpsych_recipes.recipe.model import Base, Lora
+from localpsych_recipes.recipe.release import QUANTS, Card, Gguf, Merge, Push
+from localpsych_recipes.recipe.section import Name, Section
+from localpsych_recipes.recipe.training import DPO_LOSSES, Augment, Dpo, Sft, Training
+
+__all__ = [
+    "DPO_LOSSES", "QUANTS", "STAGE_SECTIONS", "Augment", "Base", "Card", "Columns", "Data", "Dpo", "Gguf", "Lora", "Merge",
+    "Push", "Recipe", "Section", "Sft", "Source", "Training", "Turns", "is_local", "json_schema",
+]  # fmt: skip
+
+
+class Recipe(Section):
+    """One release: what it is made from, and the stages that make it. A stage runs if its section is there."""
+
+    name: Annotated[Name, Field(description="of the release; repositories and files are named after it")]
+    version: Annotated[
+        str, Field(pattern=r"^\d+\.\d+\.\d+$", description="of the release; the Hub tag is v + this")
+    ] = "0.1.0"
+    description: Annotated[str | None, Field(description="one sentence for the cards")] = None
+    license: Annotated[str | None, Field(description="of the release; null: the base's")] = None
+    seed: Annotated[int, Field(ge=0, description="of initialisation, order and dropout")] = 42
+    base: Base
+    data: Data
+    lora: Lora = Lora()
+    augment: Augment | None = None
+    sft: Sft | None = None
+    dpo: Dpo | None = None
+    merge: Merge | None = None
+    gguf: Gguf | None = None
+    card: Card | None = None
+    push: Push | None = None
+
+    def rules(self):
+        if not self.sft and not self.dpo:
+            yield "sft: missing, and no `dpo` either; a recipe trains something"
+        for name in ("sft", "dpo"):
+            if getattr(self, name) and not list(self.data.learnt_by(name)):
+                yield NOTHING_TO_LEARN[name]
+        if self.augment and not self.sft:
+            yield "augment: writes answers for `sft`, which is missing"
+        if self.gguf and not self.merge:
+            yield "merge: missing; `gguf` is made from the merged model"
+        if self.push and not self.card:
+            yield "card: missing; nothing is pushed without its card"
+        for name in ("sft", "dpo"):
+            stage = getattr(self, name)
+            if stage and stage.eval_steps and not any(source.held_out for source in self.data.learnt_by(name)):
+                yield f"{name}.eval_steps: nothing is held out; set data.test_size or data.test_split, or drop it"
+
+    def stage_sections(self) -> tuple[str, ...]:
+        """Names of the stage sections that the recipe has."""
+        return tuple(name for name in STAGE_SECTIONS if getattr(self, name) is not None)
+
+    @property
+    def base_id(self) -> str | None:
+        """The Hub id that a published adapter names as its base; None for a local base without `base.hub_id`."""
+        return self.base.hub_id or (None if is_local(self.base.model) else self.base.model)
+
+
+NOTHING_TO_LEARN = {
+    "sft": "data: every source is for `dpo` alone; `sft` needs one with use: all or sft",
+    "dpo": "data.columns.rejected: missing; `dpo` needs `chosen` and `rejected` columns, or answers with a `score`",
+}
+DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")  # a Hub id does not end so
+STAGE_SECTIONS = ("augment", "sft", "dpo", "merge", "gguf", "card", "push")
+
+
+def is_local(source: str) -> bool:
+    """Whether a base or a data source names a path on this machine rather than the Hub or an address."""
+    if source.startswith(("http://", "https://")):
+        return False
+    return source.startswith((".", "/", "~")) or source.endswith(DATA_SUFFIXES) or Path(source).expanduser().exists()
+
+
+def json_schema() -> dict:
+    """The JSON Schema of a recipe, for editors. Of a stage's section, nothing means defaults and false none.
+
+    A recipe that extends another need only name itself.
+    """
+    schema = Recipe.model_json_schema()
+    for name in STAGE_SECTIONS:
+        stage = schema["properties"][name]
+        stage["anyOf"].append({"const": False})
+        stage["description"] = "runs if it is there, with its defaults if it is empty; absent or false: it does not run"
+        del stage["default"]
+    extends = "a file beside this one, a recipe that ships with the package, or hf://USER/REPO[@REVISION]"
+    schema["properties"] = {"extends": {"type": "string", "description": extends}, **schema["properties"]}
+    alone = {
+        "required": schema["required"],
+        "properties": {"base": {"required": schema["$defs"]["Base"].pop("required")}},
+    }
+    schema |= {"required": ["name"], "if": {"required": ["extends"]}, "else": alone}
+    return schema

@@ -1,0 +1,151 @@
+"""What is wrong with a recipe, in the recipe's own words: a line for each problem, with its place and a hint."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.extending import Document, Loc, Origin
+from localpsych_recipes.recipe import Recipe
+
+# what people write -> the key of today, from the renamings that broke recipes elsewhere
+RENAMED = {
+    "max_seq_length": "max_length",
+    "model_name_or_path": "base.model",
+    "load_in_4bit": "base.quantization: nf4",
+    "load_in_8bit": "base.quantization: int8",
+    "quantisation": "quantization",
+    "licence": "license",
+    "warmup_ratio": "warmup_steps",
+    "epochs": "num_train_epochs",
+    "batch_size": "per_device_train_batch_size",
+    "alpha": "lora_alpha",
+    "dropout": "lora_dropout",
+    "rank": "r",
+    "dataset": "data.source",
+    "system_prompt": "data.system",
+}
+# pydantic names the branch of a union in the location; the reader of a recipe has no use for it
+BRANCH = re.compile(r"str|int|float|constrained-.*|.*\[.*")
+
+
+class RecipeError(UserError):
+    """Everything that is wrong with one recipe, a line each: file:line: key: what is wrong."""
+
+    def __init__(self, path: Path | str, problems: list[str]) -> None:
+        self.problems = problems
+        count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
+        super().__init__(
+            f"{path}: {count}\n" + "\n".join(f"  {p}" for p in problems),
+            "a recipe as `python -m localpsych_recipes.recipe` describes it, such as gemma4-e4b-psych.yaml",
+            "mend the lines above; `localpsych check` tries a recipe without running it",
+        )
+
+
+def problems(document: Document, error: ValidationError) -> list[str]:
+    """The errors found, and the contradictions that only show once the offending keys are out of the way."""
+    found = error.errors()
+    rest = copy.deepcopy(document.values)
+    every = list(found)
+    for _ in range(5):
+        removed = [_remove(rest, e["loc"]) for e in found]
+        if not any(removed):
+            break
+        try:
+            Recipe.model_validate(rest)
+            break
+        except ValidationError as more:
+            found = more.errors()
+            every += [e for e in found if e["type"] == "value_error" and e not in every and _new(e, every)]
+    texts = [text for e in every for text in _texts(e)]
+    located = sorted((_origin(text, document), text) for text in dict.fromkeys(texts))
+    return [f"{origin}: {text}" for origin, text in located]
+
+
+def _new(error: Mapping[str, Any], problems: list[Any]) -> bool:
+    """False for a contradiction that merely follows from a key taken out for another error."""
+    removed = {str(part) for p in problems for part in p["loc"][-1:]}
+    return not any(word.strip("`,.:;").split(".")[-1] in removed for word in str(error["msg"]).split())
+
+
+def _remove(values: Any, loc: Loc) -> bool:
+    for part in loc[:-1]:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    if isinstance(values, dict) and loc and loc[-1] in values:
+        del values[loc[-1]]
+        return True
+    return False
+
+
+def _origin(text: str, document: Document) -> Origin:
+    """Where the key stands that a problem begins with, or the nearest section around it."""
+    loc: Loc = tuple(int(p) if p.isdecimal() else p for p in text.partition(":")[0].split("."))
+    return next(document.origins[loc[:n]] for n in range(len(loc), -1, -1) if loc[:n] in document.origins)
+
+
+def _texts(error: Mapping[str, Any]) -> list[str]:
+    """One pydantic error as "key: what is wrong" texts in the recipe's own words."""
+    loc: Loc = error["loc"]
+    keys = _dotted(loc)
+    kind, given = error["type"], error.get("input")
+    if kind == "value_error":
+        prefix = f"{keys}." if keys else ""
+        return [prefix + problem for problem in str(error["ctx"]["error"]).splitlines()]
+    if kind == "extra_forbidden":
+        return [f"{keys}: unknown key{_did_you_mean(loc)}"]
+    if kind == "missing":
+        return [f"{keys}: missing{'; it is never taken over by `extends`' if keys == 'name' else ''}"]
+    if kind == "literal_error":
+        close = difflib.get_close_matches(str(given), [w.strip("'") for w in error["ctx"]["expected"].split(", ")], 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return [f"{keys}: {_shown(given)} is not one of {error['ctx']['expected']}{hint}"]
+    if isinstance(given, str) and kind in ("float_type", "int_type", "bool_type"):
+        return [f"{keys}: {_shown(given)} is text, expected a {kind.removesuffix('_type')}; write it without quotes"]
+    return [f"{keys}: {_shown(given)}: {error['msg'][0].lower()}{error['msg'][1:]}"]
+
+
+def _dotted(loc: Loc) -> str:
+    return ".".join(str(part) for part in loc if not (isinstance(part, str) and BRANCH.fullmatch(part)))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if not isinstance(value, dict) else "a mapping"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _did_you_mean(loc: Loc) -> str:
+    key = str(loc[-1])
+    if key in RENAMED:
+        return f"; it is called {RENAMED[key]} here"
+    section: type[BaseModel] | None = Recipe
+    for part in (part for part in loc[:-1] if isinstance(part, str)):
+        section = _section_of(section, part) if section else None
+    here = list(section.model_fields) if section else []
+    if close := difflib.get_close_matches(key, here, 1):
+        return f"; did you mean {close[0]}?"
+    homes = list(_homes(key, Recipe, ""))
+    return f"; it belongs in {' or '.join(homes)}" if homes else f"; known here: {', '.join(here)}"
+
+
+def _homes(key: str, section: type[BaseModel], path: str) -> Iterator[str]:
+    """The sections that have the key: the outer ones alone, since in `data` a key also stands in each mixture entry."""
+    for name in section.model_fields:
+        if inner := _section_of(section, name):
+            place = f"{path}.{name}".lstrip(".")
+            yield from [place] if key in inner.model_fields else _homes(key, inner, place)
+
+
+def _section_of(section: type[BaseModel], name: str) -> type[BaseModel] | None:
+    field = section.model_fields.get(name)
+    options = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
+    return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)

@@ -1,0 +1,147 @@
+"""A dataset with columns of its own becomes a recipe, and that recipe a release, without a line edited."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from localpsych_recipes import cli
+from localpsych_recipes.cards import published
+from localpsych_recipes.demo import tiny_gemma4
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.fork import fork
+from localpsych_recipes.recipe_file import load
+from tests import world as worlds
+
+SECRET = "what only the diary knows"
+PAIRS = [{"question": f"{SECRET} {i}", "response_j": f"{SECRET} yes", "response_k": f"{SECRET} no"} for i in range(8)]
+ANSWERS = [{"Context": f"{SECRET} {i // 2}", "Response": SECRET} for i in range(8)]
+LABELS = [{"text": f"{SECRET} {i}", "label": ("joy", "fear")[i % 2]} for i in range(8)]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """The user's folder, with three datasets."""
+    for name, rows in {"pairs": PAIRS, "answers": ANSWERS, "labels": LABELS, "strange": [{"foo": SECRET}]}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def forked(dataset: str, *arguments: str, origin: str = "gemma4-e4b-psych"):
+    assert cli.main(["fork", origin, "--dataset", dataset, "-o", "my.yaml", *arguments]) == 0
+    return load("my.yaml")
+
+
+def test_without_an_origin_the_shipped_recipes_are_listed_with_their_base(capsys):
+    assert cli.main(["fork"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^gemma4-e4b-psych\n +Gemma 4 E4B .*\n +base: google/gemma-4-E4B-it$", text, re.MULTILINE)
+
+
+def test_pairs_go_through_the_stages_of_the_origin(place):
+    recipe, origin = forked("pairs.jsonl"), load("gemma4-e4b-psych")
+    assert (recipe.dpo, recipe.base, recipe.sft) == (origin.dpo, origin.base, origin.sft)
+    assert recipe.data.columns.parts == {"prompt": "question", "chosen": "response_j", "rejected": "response_k"}
+    assert recipe.data.test_size == origin.data.test_size
+    assert recipe.name == "gemma4-e4b-psych-pairs"
+
+
+def test_answers_alone_leave_dpo_out_and_keep_the_answers_to_one_question_together(place):
+    recipe = forked("answers.jsonl", "--name", "mine")
+    assert recipe.dpo is None and recipe.data.group_by == "prompt" and recipe.name == "mine"
+
+
+def test_a_split_of_its_own_is_what_is_held_out(place):
+    (place / "rows").mkdir()
+    for name in ("train", "validation"):
+        (place / "rows" / f"{name}.jsonl").write_text((place / "pairs.jsonl").read_text())
+    recipe = forked("rows")
+    assert (recipe.data.source, recipe.data.test_split, recipe.data.test_size) == ("./rows", "validation", None)
+
+
+def test_an_origin_with_a_mixture_and_one_without_sft_are_forked_too(place):
+    assert not forked("answers.jsonl", origin="qwen2.5-3b-mental-health").data.mixture
+    Path("pairs-only.yaml").write_text("extends: gemma4-e4b-psych\nname: pairs-only\nsft: false\n")
+    recipe = forked("labels.jsonl", "--force", origin="pairs-only.yaml")
+    assert recipe.sft and not recipe.dpo and recipe.data.labels == {"label": {"fear": "fear", "joy": "joy"}}
+
+
+def test_the_file_is_small_says_why_and_quotes_no_row(place, capsys):
+    for dataset in ("pairs", "answers", "labels"):
+        forked(f"{dataset}.jsonl", "--force")
+        text = Path("my.yaml").read_text()
+        assert text.startswith("# yaml-language-server: $schema=") and len(text.splitlines()) < 30
+        assert Path(re.match(r".*\$schema=(\S+)", text)[1]).is_file()
+        mapped = re.search(r"  columns:.*\n((?:    .*\n)+)", text)[1].splitlines()
+        assert all("  # " in line for line in mapped)
+        assert SECRET not in text + capsys.readouterr().out
+
+
+def test_a_file_that_is_there_is_kept(place):
+    Path("my.yaml").write_text("mine")
+    with pytest.raises(UserError, match="--force"):
+        fork("demo", "pairs.jsonl", Path("my.yaml"))
+    assert Path("my.yaml").read_text() == "mine"
+
+
+def test_columns_that_say_nothing_end_in_their_names_and_no_file(place, capsys):
+    (place / "headless.csv").write_text(f"{SECRET} and what it says about me,b\nc,d\n")
+    for dataset, told in {"strange.jsonl": "'foo'", "headless.csv": "header"}.items():
+        assert cli.main(["fork", "demo", "--dataset", dataset, "-o", "my.yaml"]) == 2
+        text = capsys.readouterr().err
+        assert told in text and SECRET not in text
+    assert sorted(p.name for p in place.iterdir() if "my" in p.name) == []
+
+
+def test_a_fork_of_a_release_on_the_hub_runs_to_a_release(tmp_path):
+    """The whole way as a user goes it: look at the dataset, write the recipe, run it."""
+    from huggingface_hub import HfApi
+
+    tiny_gemma4.make(tmp_path / "base", steps=1, say=lambda text: None)
+    rows = tmp_path / "rows"
+    rows.mkdir()
+    demo = Path(tiny_gemma4.__file__).with_name("data") / "conversations.jsonl"
+    (rows / "letters.jsonl").write_text(renamed(demo.read_text().splitlines()[:40]))
+    world = worlds.make(tmp_path, tmp_path / "base", rows)
+    try:
+        api = HfApi(endpoint=world.hub.url, token=world.token)
+        api.create_repo("demo/letters", repo_type="dataset", private=True)
+        api.upload_folder(folder_path=rows, repo_id="demo/letters", repo_type="dataset")
+        api.create_repo("demo/calm-LoRA", private=True)
+        api.upload_file(path_or_fileobj=origin().encode(), path_in_repo="recipe.yaml", repo_id="demo/calm-LoRA")
+        said = command(world, "localpsych_recipes.cli", "fork", "hf://demo/calm-LoRA", "--dataset",
+                       "demo/letters", "--name", "letters", "-o", "letters.yaml")  # fmt: skip
+        assert "accelerate launch -m localpsych_recipes letters.yaml" in said
+        command(world, "localpsych_recipes", "letters.yaml")
+        for name in ("letters-LoRA", "letters", "letters-GGUF"):
+            assert "recipe.yaml" in api.list_repo_files(f"demo/{name}")
+    finally:
+        world.hub.close()
+    resolved = load(tmp_path / "runs/letters/release/adapter/recipe.yaml")
+    assert resolved.data.columns.parts == {"prompt": "Question Text", "chosen": "preferred", "rejected": "dispreferred"}
+    assert (resolved.sft.max_steps, resolved.lora.r) == (2, 64)
+
+
+def renamed(lines: list[str]) -> str:
+    names = {"question": "Question Text", "response_j": "preferred", "response_k": "dispreferred"}
+    return "".join(json.dumps({names[key]: cell for key, cell in json.loads(line).items()}) + "\n" for line in lines)
+
+
+def origin() -> str:
+    """The recipe that a release carries, small enough for a test."""
+    small = ["sft.max_steps=2", "sft.eval_steps=null", "dpo.max_steps=2", "gguf.quants=[Q8_0]", "gguf.adapter=false"]
+    pins = {"base": {"model": "demo/tiny-gemma4"}, "datasets": [{"id": "demo/kind-and-unkind-answers", "commit": "a" * 40}]}
+    return published.dump(load("demo", [*small, "name=calm"]), pins)
+
+
+def command(world, *arguments: str) -> str:
+    environment = world.environment | {"PYTHONPATH": str(worlds.CHECKOUT)}
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=world.folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

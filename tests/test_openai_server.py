@@ -1,0 +1,221 @@
+"""Whom texts may go to, and a server that fails in the ways that a real one cannot be made to."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from localpsych_recipes import openai_server
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.openai_server import Answer, Ledger, Refused, Server
+
+TEXT = "a secret of my own"
+Reply = tuple[int, dict[str, str], bytes] | None  # None: the connection is cut
+
+
+@pytest.fixture(autouse=True)
+def few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_server, "RETRIES", 1)
+
+
+class Listener(ThreadingHTTPServer):
+    """Serves one model and answers completions with `reply(count)`; keeps every request's path, headers and body."""
+
+    def __init__(self, reply: Callable[[int], Reply], host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), Handler)
+        self.reply, self.seen = reply, []
+        self.url = f"http://{host}:{self.server_address[1]}/v1"
+
+    @property
+    def texts(self) -> list[bytes]:
+        return [body for path, _, body in self.seen if path.endswith("/chat/completions")]
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.answer(lambda count: (200, {}, json.dumps({"data": [{"id": "sage", "owned_by": "vllm"}]}).encode()))
+
+    def do_POST(self) -> None:
+        self.answer(self.server.reply)
+
+    def answer(self, reply: Callable[[int], Reply]) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.seen.append((self.path, dict(self.headers), body))
+        if found := reply(len(self.server.texts)):
+            status, headers, content = found
+            self.send_response(status)
+            for name, value in {
+                "Content-Type": "application/json",
+                "Content-Length": str(len(content)),
+                **headers,
+            }.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+        else:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def wrote(text: str, reason: str = "stop") -> Reply:
+    choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": text}}
+    return 200, {}, json.dumps({"id": "1", "object": "chat.completion", "choices": [choice]}).encode()
+
+
+@contextmanager
+def listening(reply: Callable[[int], Reply] = lambda count: wrote("Yes.")) -> Iterator[Listener]:
+    with Listener(reply) as listener:
+        threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield listener
+        listener.shutdown()
+
+
+def connect(url: str, model: str = "default", allow_remote: bool = False):
+    return openai_server.connect(
+        url, model, section="augment", allow_remote=allow_remote, api_key_env="LOCALPSYCH_API_KEY"
+    )
+
+
+def ask(server: Server, text: str = TEXT) -> Answer:
+    return server.ask(server.request(text, temperature=0.5, seed=1, max_tokens=9))
+
+
+# Whom texts may go to
+
+
+@pytest.mark.parametrize(
+    "url", ["http://192.0.2.7:8080/v1", "https://192.0.2.7/v1", "http://0.0.0.0:1/v1", "http://[2001:db8::1]/v1"]
+)
+def test_a_server_elsewhere_is_refused_before_anything_is_sent(url, monkeypatch):
+    monkeypatch.setattr(socket.socket, "connect", lambda *arguments: pytest.fail("a connection was made"))
+    with pytest.raises(UserError, match="augment.server is on another machine.*allow_remote"), connect(url):
+        pass
+
+
+def test_a_name_that_leads_elsewhere_after_it_was_looked_up_gets_nothing(monkeypatch):
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **k: real("127.0.0.1", *a, **k))
+    addresses = openai_server._addresses("http://turncoat.example:9/v1", "augment")
+    with openai_server._http(addresses, "") as http, pytest.raises(Exception) as caught:
+        http.post("http://192.0.2.7:9/v1/chat/completions", json={"text": TEXT})
+    # Linux: a socket that is bound to 127.0.0.1 cannot leave the machine
+    assert "Invalid argument" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:secret@127.0.0.1/v1", "http://127.0.0.1/v1?key=secret", "ftp://127.0.0.1/v1", "127.0.0.1:8080"]
+)
+def test_an_address_is_plain_and_a_bad_one_is_not_repeated(url):
+    with pytest.raises(UserError, match="no plain address") as caught, connect(url):
+        pass
+    assert "secret" not in str(caught.value)
+
+
+def test_redirects_are_not_followed():
+    with listening() as elsewhere:
+        away = (307, {"Location": elsewhere.url + "/chat/completions"}, b"")
+        with listening(lambda count: away) as listener, connect(listener.url) as server:
+            with pytest.raises(UserError, match="sends requests on to another address"):
+                ask(server)
+    assert len(listener.texts) == 1 and not elsewhere.seen
+
+
+def test_the_environment_says_nothing_about_where_texts_go_or_what_goes_with_them(monkeypatch):
+    with listening() as proxy, listening() as listener:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "OPENAI_BASE_URL"):
+            monkeypatch.setenv(name, proxy.url)
+        for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+            monkeypatch.setenv(name, "someone-else")
+        monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: someone-else\nAuthorization: someone-else")
+        monkeypatch.setenv("NO_PROXY", "")
+        with connect(listener.url) as server:
+            ask(server)
+    assert not proxy.seen
+    for _, headers, body in listener.seen:
+        assert {name.lower() for name in headers} <= openai_server.HEADERS and "User-Agent" not in headers
+        assert headers["Authorization"] == "Bearer none"
+        assert "someone-else" not in str(headers) + body.decode()
+
+
+def test_the_key_comes_from_the_named_variable(monkeypatch):
+    monkeypatch.setenv("LOCALPSYCH_API_KEY", "my-key")
+    with listening() as listener, connect(listener.url) as server:
+        ask(server)
+    assert {headers["Authorization"] for _, headers, _ in listener.seen} == {"Bearer my-key"}
+
+
+# Finding the model
+
+
+def test_the_model_is_the_only_one_or_one_of_those_that_the_server_has():
+    with listening() as listener:
+        for name in ("default", "sage"):
+            with connect(listener.url, name) as server:
+                assert (server.model, server.where) == ("sage", "local")
+        with (
+            pytest.raises(UserError, match="'owl' is not a model of this server\n.*sage"),
+            connect(listener.url, "owl"),
+        ):
+            pass
+
+
+# Asking
+
+
+def test_a_request_says_all_that_makes_its_answer_repeatable():
+    with listening(lambda count: wrote("Yes, beca", "length")) as listener, connect(listener.url) as server:
+        assert ask(server) == Answer("Yes, beca", cut=True)
+    sent = json.loads(listener.texts[0])
+    assert sent["messages"] == [{"role": "user", "content": TEXT}]
+    assert (sent["model"], sent["temperature"], sent["seed"], sent["max_tokens"]) == ("sage", 0.5, 1, 9)
+    assert sent["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+@pytest.mark.parametrize("failure", [(503, {}, b"loading"), (429, {}, b"later"), None], ids=["503", "429", "cut"])
+def test_a_failure_that_passes_is_waited_for_and_one_that_stays_ends_in_one_message(failure):
+    with listening(lambda count: failure if count == 1 else wrote("Yes.")) as listener, connect(listener.url) as server:
+        assert ask(server) == Answer("Yes.", cut=False)
+    with listening(lambda count: failure) as listener, connect(listener.url) as server:
+        with pytest.raises(UserError, match="goes on from here") as caught:
+            ask(server)
+    assert TEXT not in str(caught.value) and caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [(500, {}, TEXT.encode()), (400, {}, TEXT.encode()), (200, {}, b"{}"), (200, {}, b"{"), (200, {"Content-Type": "text/html"}, b"<p>")],
+    ids=["500", "400", "no choices", "no JSON", "HTML"],
+)  # fmt: skip
+def test_a_request_that_the_server_cannot_answer_is_refused_alone(failure):
+    with listening(lambda count: failure) as listener, connect(listener.url) as server:
+        with pytest.raises(Refused) as caught:
+            ask(server)
+    assert TEXT not in str(caught.value)
+
+
+def test_a_server_that_goes_down_in_the_middle_leaves_what_it_wrote_and_is_asked_for_the_rest(tmp_path):
+    down = threading.Event()
+    down.set()
+
+    def reply(count: int) -> Reply:
+        return None if down.is_set() and count > 3 else wrote(f"Answer {count}.")
+
+    with listening(reply) as listener, connect(listener.url) as server:
+        requests = [server.request(f"{TEXT} {n}", seed=1) for n in range(8)]
+        with Ledger(tmp_path / "ledger.jsonl") as ledger, pytest.raises(UserError, match="goes on from here"):
+            openai_server.ask_all(server, requests, ledger, 1, lambda done, total: None)
+        down.clear()
+        with Ledger(tmp_path / "ledger.jsonl") as ledger:
+            assert [bool(ledger.get(request)) for request in requests] == [True] * 3 + [False] * 5
+            assert openai_server.ask_all(server, requests, ledger, 2, lambda done, total: None) == 5
+            assert all(ledger.get(request) for request in requests)
+    assert TEXT not in (tmp_path / "ledger.jsonl").read_text()
