@@ -25,7 +25,8 @@ class Family:
 
 GEMMA_WITHOUT_SYSTEM = Family(system_turn=False)
 FAMILIES = {
-    "llama": Family(),
+    # Llama 3's template else writes the day of the training into every row; this is its own default
+    "llama": Family(chat_template_kwargs={"date_string": "26 Jul 2024"}),
     "mistral": Family(),
     "qwen2": Family(),
     # without this an empty <think></think> block would be part of every trained answer

@@ -72,7 +72,9 @@ def _refuse(dataset: str, seen: Peek) -> Proposal:
 
 
 def _head(out: Path, extends: str, name: str) -> Iterator[str]:
-    schema = os.path.relpath(resource("recipes", "schema.json"), out.absolute().parent)
+    schema = resource("recipes", "schema.json")
+    if schema.is_relative_to(Path.cwd()):
+        schema = os.path.relpath(schema, out.absolute().parent)
     yield f"# yaml-language-server: $schema={schema}"
     yield "# Everything that does not stand here is as in the recipe that it extends."
     yield ""

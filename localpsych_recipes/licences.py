@@ -82,6 +82,11 @@ def cards(recipe: Recipe) -> dict[str, Any]:
     return {"base": found[0], "datasets": found[1 : 1 + sources], "teacher": (found[1 + sources :] or [None])[0]}
 
 
+def teacher(recipe: Recipe) -> dict[str, str | None]:
+    """What the teacher's card says, if augment.model is a Hub id; the augment stage reports it, as prepare pins the others."""
+    return _card(recipe.augment.model, "teacher", None)
+
+
 def check(recipe: Recipe, pins: Mapping[str, Any]) -> None:
     """UserError for a name that a licence in the chain forbids, and for a public release that one does not allow."""
     links = chain(recipe, pins)

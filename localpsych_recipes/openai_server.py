@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from localpsych_recipes.errors import UserError
@@ -193,7 +193,7 @@ class Ledger:
         self.answers: dict[str, Answer] = {}
         self._file: IO[str] | None = None
 
-    def __enter__(self) -> Ledger:
+    def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.touch()
         content = self.path.read_bytes()

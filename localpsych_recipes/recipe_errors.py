@@ -51,7 +51,7 @@ class RecipeError(UserError):
 
 def problems(document: Document, error: ValidationError) -> list[str]:
     """The errors found, and the contradictions that only show once the offending keys are out of the way."""
-    found = error.errors()
+    found = _errors(error)
     rest = copy.deepcopy(document.values)
     every = list(found)
     for _ in range(5):
@@ -62,11 +62,16 @@ def problems(document: Document, error: ValidationError) -> list[str]:
             Recipe.model_validate(rest)
             break
         except ValidationError as more:
-            found = more.errors()
+            found = _errors(more)
             every += [e for e in found if e["type"] == "value_error" and e not in every and _new(e, every)]
     texts = [text for e in every for text in _texts(e)]
     located = sorted((_origin(text, document), text) for text in dict.fromkeys(texts))
     return [f"{origin}: {text}" for origin, text in located]
+
+
+def _errors(error: ValidationError) -> list[dict[str, Any]]:
+    """Pydantic's errors, located by keys alone."""
+    return [{**e, "loc": tuple(part for part in e["loc"] if not BRANCH.fullmatch(str(part)))} for e in error.errors()]
 
 
 def _new(error: Mapping[str, Any], problems: list[Any]) -> bool:
@@ -96,7 +101,7 @@ def _origin(text: str, document: Document) -> Origin:
 def _texts(error: Mapping[str, Any]) -> list[str]:
     """One pydantic error as "key: what is wrong" texts in the recipe's own words."""
     loc: Loc = error["loc"]
-    keys = _dotted(loc)
+    keys = ".".join(map(str, loc))
     kind, given = error["type"], error.get("input")
     if kind == "value_error":
         prefix = f"{keys}." if keys else ""
@@ -112,10 +117,6 @@ def _texts(error: Mapping[str, Any]) -> list[str]:
     if isinstance(given, str) and kind in ("float_type", "int_type", "bool_type"):
         return [f"{keys}: {_shown(given)} is text, expected a {kind.removesuffix('_type')}; write it without quotes"]
     return [f"{keys}: {_shown(given)}: {error['msg'][0].lower()}{error['msg'][1:]}"]
-
-
-def _dotted(loc: Loc) -> str:
-    return ".".join(str(part) for part in loc if not (isinstance(part, str) and BRANCH.fullmatch(part)))
 
 
 def _shown(value: Any) -> str:

@@ -40,7 +40,7 @@ def load_with_origins(path: str | Path, overrides: Iterable[str] = ()) -> tuple[
         _override(document, override)
     _stages_off(document.values)
     try:
-        return Recipe.model_validate(document.values), document.origins
+        return Recipe.model_validate(document.values).without_unused_sources(), document.origins
     except ValidationError as error:
         raise RecipeError(document.where, problems(document, error)) from None
 
@@ -135,6 +135,8 @@ def _override(document: Document, override: str) -> None:
     loc = tuple(key.strip().split("."))
     if not equals or not all(loc):
         raise UserError(f"--set {override}", "--set section.key=value", "write it as in --set sft.learning_rate=1e-4")
+    if loc == ("extends",):
+        raise UserError(f"--set {override}", "keys of the recipe itself", "write `extends` into a file of your own")
     try:
         document.set(loc, recipe_yaml.value(text), COMMAND_LINE)
     except ValueError:

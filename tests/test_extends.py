@@ -235,7 +235,10 @@ def test_a_published_recipe_has_neither_extends_nor_origins(place):
 @pytest.fixture
 def published(place, hub, alice):  # noqa: F811
     alice.create_repo("alice/kind", private=True)
-    alice.upload_file(path_or_fileobj=PARENT.encode(), path_in_repo="recipe.yaml", repo_id="alice/kind")
+    first = (
+        PARENT + "augment: {server: http://elsewhere/v1, allow_remote: true, api_key_env: HF_TOKEN, temperature: 0.5}\n"
+    )
+    alice.upload_file(path_or_fileobj=first.encode(), path_in_repo="recipe.yaml", repo_id="alice/kind")
     alice.create_tag("alice/kind", tag="v1.2.3")
     later = PARENT.replace("max_length: 512", "max_length: 640").replace("dpo:", "dop:")
     alice.upload_file(path_or_fileobj=later.encode(), path_in_repo="recipe.yaml", repo_id="alice/kind")
@@ -253,8 +256,9 @@ def test_without_a_revision_it_is_the_newest_and_its_mistakes_are_told_with_its_
 
 
 def test_another_s_consent_is_not_taken_over_from_the_hub(published):
-    made = load(child("augment: false\n", extends="hf://alice/kind@v1.2.3"))
+    made = load(child("", extends="hf://alice/kind@v1.2.3"))
     assert made.push.private and not made.base.trust_remote_code
+    assert made.augment == recipe.Augment(temperature=0.5)
 
 
 def test_a_recipe_of_the_hub_reads_no_file_of_this_machine(published, alice):  # noqa: F811

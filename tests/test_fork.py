@@ -105,7 +105,7 @@ def test_a_fork_of_a_release_on_the_hub_runs_to_a_release(tmp_path):
     rows = tmp_path / "rows"
     rows.mkdir()
     demo = Path(tiny_gemma4.__file__).with_name("data") / "conversations.jsonl"
-    (rows / "letters.jsonl").write_text(renamed(demo.read_text().splitlines()[:40]))
+    (rows / "letters.jsonl").write_text(renamed(demo.read_text().splitlines()[:12]))
     world = worlds.make(tmp_path, tmp_path / "base", rows)
     try:
         api = HfApi(endpoint=world.hub.url, token=world.token)
@@ -123,7 +123,7 @@ def test_a_fork_of_a_release_on_the_hub_runs_to_a_release(tmp_path):
         world.hub.close()
     resolved = load(tmp_path / "runs/letters/release/adapter/recipe.yaml")
     assert resolved.data.columns.parts == {"prompt": "Question Text", "chosen": "preferred", "rejected": "dispreferred"}
-    assert (resolved.sft.max_steps, resolved.lora.r) == (2, 64)
+    assert (resolved.sft.max_steps, resolved.lora.r) == (1, 4)
 
 
 def renamed(lines: list[str]) -> str:
@@ -133,8 +133,12 @@ def renamed(lines: list[str]) -> str:
 
 def origin() -> str:
     """The recipe that a release carries, small enough for a test."""
-    small = ["sft.max_steps=2", "sft.eval_steps=null", "dpo.max_steps=2", "gguf.quants=[Q8_0]", "gguf.adapter=false"]
-    pins = {"base": {"model": "demo/tiny-gemma4"}, "datasets": [{"id": "demo/kind-and-unkind-answers", "commit": "a" * 40}]}
+    small = [f"{stage}.{key}" for stage in ("sft", "dpo") for key in ("max_steps=1", "per_device_train_batch_size=2")]
+    small += ["sft.eval_steps=null", "base.quantization=none", "lora.r=4", "gguf.quants=[Q8_0]", "gguf.adapter=false"]
+    pins = {
+        "base": {"model": "demo/tiny-gemma4"},
+        "datasets": [{"id": "demo/kind-and-unkind-answers", "commit": "a" * 40}],
+    }
     return published.dump(load("demo", [*small, "name=calm"]), pins)
 
 

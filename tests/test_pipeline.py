@@ -17,6 +17,9 @@ VALUES = {
     "sft": {}, "dpo": {}, "merge": {}, "gguf": {}, "card": {}, "push": {},
 }  # fmt: skip
 
+HAVE = tuple(name for name in NAMES if name in ("prepare", *VALUES))  # without augment
+TRAINED = HAVE[1:]
+
 
 def recipe(**sections) -> Recipe:
     values = dict(VALUES)
@@ -42,9 +45,10 @@ def redone(before: Run, after: Run) -> tuple[str, ...]:
         ({}, ()),
         ({"data": {"shuffle_seed": 1}}, NAMES),
         ({"base": {"quantization": "none"}}, NAMES),
-        ({"seed": 7}, NAMES[1:]),
-        ({"sft": {"learning_rate": 1e-5}}, NAMES[1:]),
-        ({"dpo": {"beta": 0.2}}, NAMES[2:]),
+        ({"seed": 7}, TRAINED),
+        ({"augment": {}}, ("augment", *TRAINED)),
+        ({"sft": {"learning_rate": 1e-5}}, TRAINED),
+        ({"dpo": {"beta": 0.2}}, TRAINED[1:]),
         ({"gguf": {"quants": ["Q8_0"]}}, ("gguf", "card", "push")),
         ({"version": "0.2.0"}, ("card", "push")),
         ({"push": {"private": False}}, ("card", "push")),
@@ -78,11 +82,11 @@ def test_another_commit_does_everything_after_prepare_again(tmp_path):
 @pytest.mark.parametrize(
     ("choice", "names"),
     [
-        (Choice(), NAMES),
-        (Choice(push=False), NAMES[:-1]),
-        (Choice(first="merge"), NAMES[3:]),
-        (Choice(last="dpo"), NAMES[:3]),
-        (Choice(first="sft", last="merge"), NAMES[1:4]),
+        (Choice(), HAVE),
+        (Choice(push=False), HAVE[:-1]),
+        (Choice(first="merge"), HAVE[3:]),
+        (Choice(last="dpo"), HAVE[:3]),
+        (Choice(first="sft", last="merge"), HAVE[1:4]),
         (Choice(only="gguf"), ("gguf",)),
     ],
 )

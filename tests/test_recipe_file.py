@@ -145,7 +145,7 @@ def test_an_override_wins_and_false_takes_a_stage_out(tmp_path):
     assert recipe.dpo is None
 
 
-@pytest.mark.parametrize("override", ["sft.learning_rate", "=1", "sft..x=1"])
+@pytest.mark.parametrize("override", ["sft.learning_rate", "=1", "sft..x=1", "sft.x=[", "extends=demo"])
 def test_a_malformed_override_is_one_message(tmp_path, override):
     with pytest.raises(UserError, match="--set"):
         load(written(tmp_path, MINIMAL), [override])

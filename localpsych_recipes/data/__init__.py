@@ -48,9 +48,9 @@ def prepare(data: Data, revisions: Sequence[str | None] = (), *, tokens: Tokens 
     dropping.drop(taken, data, system, tokens)
     sides = divide(taken, data)
     worse = {split: _worse_answers(taken, rows, data) for split, rows in sides.items()}
-    for line, source, rows in zip(lines, data.sources, map(np.concatenate, zip(sides["train"], sides["test"]))):
-        rejected_alone = never_learnt - worse["train"].keys() - worse["test"].keys()
-        line.mend(taken.conversations, (row for row in rows.tolist() if row not in rejected_alone), source)
+    only_rejected = never_learnt - worse["train"].keys() - worse["test"].keys()
+    for line, source, train, test in zip(lines, data.sources, sides["train"], sides["test"]):
+        line.mend(taken.conversations, (row for row in (*train, *test) if row not in only_rejected), source)
     rows = {"train": mixing.mixed(sides["train"], data), "test": np.concatenate(sides["test"])}
     prepared = Prepared(data, system, taken.conversations, rows, _source_of_each(taken), never_learnt, worse, {})
     prepared.counts.update(counted(prepared, taken.parts, lines, own))

@@ -75,17 +75,17 @@ class Conversation:
         return self.system, self.texts[: self.last]
 
 
-def canonical(parts: Mapping[str, Any], how: Turns, score: float | None = None) -> Conversation:
+def canonical(parts: Mapping[str, Any], how: Turns) -> Conversation:
     """The conversation of one row. RowError for turns out of order, Unpaired for two answers to different prompts."""
     if "messages" in parts:
         system, texts = cutting.cut(parts["messages"], how)
-        return Conversation(texts, system, score=score)
+        return Conversation(texts, system)
     if "prompt" not in parts:
         return _of_two(parts, how)
     chosen, rejected = parts.get("chosen"), parts.get("rejected")
-    answer = parts["response"] if "response" in parts else chosen
+    answer = parts.get("response", chosen)
     pair = None if rejected is None else Pair(chosen, rejected)
-    return Conversation((parts["prompt"], answer), pair=pair, score=score)
+    return Conversation((parts["prompt"], answer), pair=pair)
 
 
 def _of_two(parts: Mapping[str, Any], how: Turns) -> Conversation:

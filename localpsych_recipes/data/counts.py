@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from localpsych_recipes.data import sources
 from localpsych_recipes.data.crisis import CrisisLines
 from localpsych_recipes.data.intake import Part
-from localpsych_recipes.data.prepared import KINDS, SPLITS, Kind, Prepared
+from localpsych_recipes.data.prepared import KINDS, SPLITS, Kind, Prepared, Split
 from localpsych_recipes.recipe import Source, is_local
 
 
@@ -18,7 +18,8 @@ def counted(
     prepared: Prepared, parts: Sequence[Part], lines: Sequence[CrisisLines], own: CrisisLines
 ) -> dict[str, Any]:
     """All counts of a `Prepared`, fit for JSON; what they count stands there. own: lines in the system prompt."""
-    each = [_of_source(of, prepared, parts) for of in range(len(prepared.data.sources))]
+    made = {f"{kind}_{split}": _made(prepared, kind, split) for kind in _kinds(prepared) for split in SPLITS}
+    each = [_of_source(of, prepared, parts, made) for of in range(len(prepared.data.sources))]
     names = dict.fromkeys(name for counts in each for name in counts)
     total = {name: sum(counts.get(name, 0) for counts in each) for name in names}
     total |= {"prompts_in_both_splits": _prompts_in_both(prepared), "equal_pairs": _equal_pairs(prepared)}
@@ -45,25 +46,27 @@ def describe(counts: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _of_source(of: int, prepared: Prepared, parts: Sequence[Part]) -> dict[str, int]:
+def _of_source(
+    of: int, prepared: Prepared, parts: Sequence[Part], made: Mapping[str, Mapping[int, int]]
+) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for part in parts:
         if part.of == of:
             counts.update(part.counts)  # adds
-    for split in SPLITS:
-        counts[split] = int((prepared.of[prepared.sides[split]] == of).sum())
-    for kind in KINDS if _learns_pairs(prepared) else ("sft",):
-        for split in SPLITS:
-            counts[f"{kind}_{split}"] = _made(of, prepared, kind, split)
-    return dict(counts)
+    sides = {split: int((prepared.of[prepared.sides[split]] == of).sum()) for split in SPLITS}
+    return {**counts, **sides, **{name: rows[of] for name, rows in made.items()}}
 
 
-def _learns_pairs(prepared: Prepared) -> bool:
-    return any(prepared.data.learnt_by("dpo"))
+def _kinds(prepared: Prepared) -> tuple[Kind, ...]:
+    return KINDS if any(prepared.data.learnt_by("dpo")) else ("sft",)
 
 
-def _made(of: int, prepared: Prepared, kind: Kind, split: str) -> int:
-    return sum(prepared.made_of(row, kind, split) for row in prepared.used(kind, split) if prepared.of[row] == of)
+def _made(prepared: Prepared, kind: Kind, split: Split) -> Counter[int]:
+    """Source -> rows of the kind."""
+    made: Counter[int] = Counter()
+    for row in prepared.used(kind, split):
+        made[int(prepared.of[row])] += prepared.made_of(row, kind, split)
+    return made
 
 
 def _prompts_in_both(prepared: Prepared) -> int:

@@ -27,7 +27,9 @@ def divide(intake: Intake, data: Data) -> Sides:
     held_out, then = np.concatenate(sides["test"]), data.leaks
     sides["train"] = [_without_leaks(intake, of, rows, held_out, then) for of, rows in enumerate(sides["train"])]
     if not any(map(len, sides["train"])):
-        raise UserError("every training row repeats a held-out one", "some that do not", "set data.leaks: keep, or mend them")
+        raise UserError(
+            "every training row repeats a held-out one", "some that do not", "set data.leaks: keep, or mend them"
+        )
     return sides
 
 

@@ -6,7 +6,7 @@ Rows are numbered through all sources from here on; what follows works on arrays
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,11 @@ def read(data: Data, revisions: Sequence[str | None], templates: Sequence[Mappin
                 conversations.append(conversation)
                 finder.add(text)
             rows = np.arange(start, len(conversations))
-            parts.append(Part(of, source, split, start, len(rows), rows, reading.grouped(), reading.counts | reading.clean.counts))
+            parts.append(
+                Part(
+                    of, source, split, start, len(rows), rows, reading.grouped(), reading.counts | reading.clean.counts
+                )
+            )
     return Intake(conversations, parts, finder.found())
 
 
@@ -98,9 +102,8 @@ class _Reading:
         if conversation.empty:
             self._empty()
             return None
-        if (score := columns.score(record, self.source)) is None:
-            return conversation
-        return Conversation(conversation.texts, conversation.system, score=score)
+        score = columns.score(record, self.source)
+        return conversation if score is None else replace(conversation, score=score)
 
     def _empty(self) -> None:
         if self.data.empty == "fail":

@@ -28,9 +28,7 @@ def never_learnt(conversations: Sequence[Conversation], rows: Iterable[int]) -> 
     return found
 
 
-def worse_answers(
-    conversations: Sequence[Conversation], rows: Iterable[int], how: Literal["best", "all"]
-) -> Worse:
+def worse_answers(conversations: Sequence[Conversation], rows: Iterable[int], how: Literal["best", "all"]) -> Worse:
     """The pairs that scores make. best: each best answer against each worse one; all: each against each worse one."""
     found: Worse = {}
     for answers in questions(conversations, rows):

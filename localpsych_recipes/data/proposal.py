@@ -60,7 +60,7 @@ def propose(peek: Peek) -> Proposal | None:
     for rule in RULES:
         if columns := rule(rows):
             response = columns.get("response", ("", ""))[0]
-            labels = {response: found} if (found := rows.labels(response)) and rule is _label else {}
+            labels = {response: rows.labels(response)} if rule is _label else {}
             return Proposal(columns, labels, html=rows.html(columns), repeated=rows.repeats(columns.get("prompt")))
     return None
 
@@ -103,7 +103,7 @@ class _Rows:
 
 
 def _conversation_pairs(rows: _Rows) -> Columns:
-    chosen, rejected = rows.named("chosen", _is_conversation), rows.named("rejected", _is_conversation)
+    chosen, rejected = rows.named("chosen", _holds_its_prompt), rows.named("rejected", _holds_its_prompt)
     if not chosen or not rejected:
         return {}
     return {
@@ -178,6 +178,10 @@ def _is_number(cell: Any) -> bool:
 
 def _is_conversation(cell: Any) -> bool:
     return _is_spoken(cell) or (isinstance(cell, list) and all(isinstance(turn, str) for turn in cell))
+
+
+def _holds_its_prompt(cell: Any) -> bool:
+    return _is_conversation(cell) and len(cell) > 1
 
 
 def _is_spoken(cell: Any) -> bool:

@@ -88,7 +88,9 @@ def _nearest(sizes: Sequence[int], wanted: int, some: bool) -> tuple[list[int], 
     )
     chosen, rest = [], total
     for (size, indices), before in zip(reversed(at.items()), reversed(sums[:-1])):
-        count = next(count for count in range(len(indices) + 1) if rest >= count * size and before >> rest - count * size & 1)
+        count = next(
+            count for count in range(len(indices) + 1) if rest >= count * size and before >> rest - count * size & 1
+        )
         chosen += indices[:count]
         rest -= count * size
     return sorted(chosen), abs(total - wanted)

@@ -133,11 +133,9 @@ def recipe_file(repo_id: str, revision: str | None) -> Path:
         try:
             return Path(patiently(lambda: hf_hub_download(repo_id, RECIPE, revision=revision), briefly=True))
         except RemoteEntryNotFoundError:
-            given, expected = (
-                f"extends: hf://{repo_id} holds no {RECIPE}",
-                "a release that was published with its recipe",
-            )
-            raise UserError(given, expected, "check the id, or extend a file or a recipe that ships") from None
+            given = f"extends: hf://{repo_id} holds no {RECIPE}"
+            do = "check the id, or extend a file or a recipe that ships"
+            raise UserError(given, "a release that was published with its recipe", do) from None
 
 
 def _fetch(repo_id: str, commit: str, repo_type: Kind, allow: Sequence[str], **options: Any) -> str:

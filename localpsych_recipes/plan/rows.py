@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from localpsych_recipes import pipeline, rundir
 from localpsych_recipes.pipeline import Run
-from localpsych_recipes.recipe import Training, is_local
+from localpsych_recipes.recipe import Dpo, Training, is_local
 
 ROWS = {"sft": "sft_train", "dpo": "pairs_train"}  # training stage -> its rows in the prepare stage's counts
 
@@ -70,11 +70,10 @@ def lengths(run: Run) -> dict[str, list[list[int]]]:
 
 
 def tokens(rows: Sequence[Sequence[int]], knobs: Training) -> Tokens:
-    """rows: tokens of the prompt and of each answer to it (one in SFT, two in DPO); none: max_length is the bound."""
-    together = knobs.per_device_train_batch_size * knobs.gradient_accumulation_steps
+    """rows: tokens of each prompt and of its answer, the longer one of a pair; none: max_length is the bound."""
+    answers = 2 if isinstance(knobs, Dpo) else 1  # of a pair both stand behind the prompt
+    together = knobs.per_device_train_batch_size * knobs.gradient_accumulation_steps * answers
     if not rows:
-        answers = 2 if type(knobs).__name__ == "Dpo" else 1
-        return Tokens(knobs.max_length, together * answers * knobs.max_length, measured=False)
-    whole = [[min(prompt + answer, knobs.max_length) for answer in answers] for prompt, *answers in rows]
-    mean = sum(map(sum, whole)) / len(whole)
-    return Tokens(max(map(max, whole)), together * mean, measured=True)
+        return Tokens(knobs.max_length, together * knobs.max_length, measured=False)
+    whole = [min(prompt + answer, knobs.max_length) for prompt, answer in rows]
+    return Tokens(max(whole), together * sum(whole) / len(whole), measured=True)

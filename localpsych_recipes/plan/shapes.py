@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 if TYPE_CHECKING:
     from peft import PeftModel
 
+GROUPED_HEAD_DIM = 256  # transformers/integrations/sdpa_attention.py: use_gqa_in_sdpa
 FUSED = (
     "localpsych_fused_attention"  # in transformers' table of attention functions: SDPA's and FlashAttention's memory
 )
@@ -204,7 +205,10 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q, k, v):
-        out = torch.empty_like(q)
+        batch, heads, length, _ = (
+            q.shape
+        )  # the kernels write (batch, length, heads, dimension), as the next layer wants it
+        out = q.new_empty(batch, length, heads, v.shape[-1]).transpose(1, 2)
         ctx.save_for_backward(q, k, v, out, torch.empty(q.shape[:-1], dtype=torch.float32, device=q.device))
         return out
 
@@ -214,10 +218,13 @@ class _Fused(torch.autograd.Function):
 
 
 def _fused(module, query, key, value, attention_mask=None, **kwargs):
-    """Keys and values are repeated to the queries' heads, as transformers does for kernels without grouped heads."""
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
+    """Keys and values as transformers hands them to SDPA: repeated to the queries' heads where it cannot group them."""
+    from transformers.integrations.sdpa_attention import repeat_kv
+
+    padded = query.shape[0] > 1  # several rows need a mask, and with a mask or wide heads there are no groups
+    if padded or query.shape[-1] > GROUPED_HEAD_DIM:
+        groups = query.shape[1] // key.shape[1]
+        key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     return _Fused.apply(query, key, value).transpose(1, 2).contiguous(), None
 
 

@@ -66,6 +66,11 @@ class Recipe(Section):
         """Names of the stage sections that the recipe has."""
         return tuple(name for name in STAGE_SECTIONS if getattr(self, name) is not None)
 
+    def without_unused_sources(self) -> Recipe:
+        """The same release without sources that only an absent stage would learn from; they need not be there."""
+        used = tuple(s for s in self.data.mixture if s.use == "all" or getattr(self, s.use))
+        return self.model_copy(update={"data": self.data.model_copy(update={"mixture": used})})
+
     @property
     def base_id(self) -> str | None:
         """The Hub id that a published adapter names as its base; None for a local base without `base.hub_id`."""

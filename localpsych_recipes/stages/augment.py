@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from localpsych_recipes import openai_server, rundir
+from localpsych_recipes import licences, openai_server, rundir
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.openai_server import Answer, Ledger, Server
 from localpsych_recipes.pipeline import Run
@@ -46,6 +46,7 @@ def run(run: Run) -> dict[str, Any]:
     return {
         "teacher": Path(server.model).name if Path(server.model).is_absolute() else server.model,
         "server": server.where,
+        "card": licences.teacher(run.recipe),
         "rows": {name: len(split) for name, split in splits.items()},
         **asking.counts(),
         "kept_template": texts.count(None),
@@ -131,7 +132,7 @@ def filled(template: str, **values: str) -> str:
 def refuse_silence(texts: list[str | None]) -> None:
     if texts and not any(texts):
         raise UserError(
-            f"the teacher wrote nothing usable for the first {len(texts)} rows: empty, cut off, or reasoning alone",
+            f"the teacher wrote nothing usable for the first {len(texts)} rows: refused, empty, cut off or open reasoning",
             "a text of its own for most rows",
             "raise augment.max_tokens, switch its reasoning off (`llama-server --reasoning off`), or take another model",
         )

@@ -51,10 +51,11 @@ def begin_as_trained(gguf: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     """Keeps llama.cpp from putting a <bos> before prompts whose chat template writes none (TinyLlama, Phi-3)."""
     from gguf import GGUFReader
 
-    field = GGUFReader(gguf, "r+").get_field("tokenizer.ggml.add_bos_token")
     prompt = tokenizer.apply_chat_template(chat_templates.QUESTION, add_generation_prompt=True, return_dict=True)
-    if field and prompt["input_ids"][0] != tokenizer.bos_token_id:
-        field.parts[field.data[0]][0] = False  # the file is mapped into memory: this writes it
+    if prompt["input_ids"][0] == tokenizer.bos_token_id or tokenizer("?")["input_ids"][0] != tokenizer.bos_token_id:
+        return
+    field = GGUFReader(gguf, "r+").get_field("tokenizer.ggml.add_bos_token")
+    field.parts[field.data[0]][0] = False  # the file is mapped into memory: this writes it
 
 
 def dtype(folder: Path) -> str:

@@ -122,7 +122,9 @@ def test_equal_conversations_are_a_pair_of_equal_answers() -> None:
         ([user("Q"), assistant("A"), user("thanks")], [user("Q"), assistant("B")], "no_last_answer"),
     ],
 )
-def test_conversations_that_are_no_answers_to_one_prompt_have_a_reason(chosen: list, rejected: list, reason: str) -> None:
+def test_conversations_that_are_no_answers_to_one_prompt_have_a_reason(
+    chosen: list, rejected: list, reason: str
+) -> None:
     with pytest.raises(Unpaired, match=reason):
         only(chosen=chosen, rejected=rejected)
 

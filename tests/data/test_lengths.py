@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from datasets import Dataset
@@ -10,7 +12,12 @@ from transformers import PreTrainedTokenizerBase
 from localpsych_recipes.data import lengths
 from localpsych_recipes.demo import tiny_gemma4
 
-QUESTIONS = ["I cannot sleep.", "My dog died last week and nobody asks me how I am. " * 3, "Why?", "I am tired of work. " * 9]
+QUESTIONS = [
+    "I cannot sleep.",
+    "My dog died last week and nobody asks me how I am. " * 3,
+    "Why?",
+    "I am tired of work. " * 9,
+]
 ANSWERS = ["What keeps you awake?", "I am sorry. ", "Tell me more about it. " * 8, "That sounds hard."]
 
 
@@ -40,8 +47,12 @@ def trainer(kind: str, rows: list[dict], tokenizer: PreTrainedTokenizerBase, fol
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "head_dim": 8}
-    model = Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokenizer), num_key_value_heads=1, **sizes))
-    config, make = {"sft": (SFTConfig, SFTTrainer), "pairs": (DPOConfig, DPOTrainer)}[kind]
+    model, reference = (
+        Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokenizer), num_key_value_heads=1, **sizes)) for _ in range(2)
+    )
+    config, make = {"sft": (SFTConfig, SFTTrainer), "pairs": (DPOConfig, partial(DPOTrainer, ref_model=reference))}[
+        kind
+    ]
     arguments = config(output_dir=str(folder), max_length=max_length, use_cpu=True, bf16=False, report_to="none")
     return make(model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
 
@@ -71,9 +82,7 @@ def test_truncated_rows_and_trained_tokens_are_those_of_trls_trainer(tokenizer, 
 def test_of_a_pair_the_longer_answer_counts_as_dpo_tokenises_it(tokenizer, tmp_path) -> None:
     with torch.random.fork_rng():
         made = trainer("pairs", pairs(), tokenizer, tmp_path, None).train_dataset
-    expected = [
-        (len(row["prompt_ids"]), max(len(row["chosen_ids"]), len(row["rejected_ids"]))) for row in made
-    ]
+    expected = [(len(row["prompt_ids"]), max(len(row["chosen_ids"]), len(row["rejected_ids"]))) for row in made]
     assert lengths.count(pairs(), tokenizer, {}) == expected
 
 

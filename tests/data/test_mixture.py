@@ -159,9 +159,7 @@ def test_rows_of_a_group_stay_on_one_side(tmp_path: Path, columns: dict[str, str
     prepared = prepare(source(tmp_path / "a.jsonl", rows, columns, group_by=group_by, test_size=0.1), shuffle_seed=1)
     agree = {"prompt": lambda row: [row["q"]], "user": lambda row: [row["user"]]}[group_by]
     by_answer = {row["a"]: row for row in rows}
-    sides = [
-        {key for row in rows_of(prepared, split) for key in agree(by_answer[row])} for split in ("train", "test")
-    ]
+    sides = [{key for row in rows_of(prepared, split) for key in agree(by_answer[row])} for split in ("train", "test")]
     assert sides[1] and not sides[0] & sides[1]
 
 
@@ -201,7 +199,10 @@ def test_pairs_without_a_common_prompt_are_dropped_and_counted_by_reason(tmp_pat
 
 
 def test_html_and_mojibake_are_mended_in_cells_and_in_messages_and_the_cells_counted(tmp_path: Path) -> None:
-    said = [{"role": "user", "content": "<p>It\u00e2\u20ac\u2122s late</p>"}, {"role": "assistant", "content": "<b>Try</b>\u00a0it"}]
+    said = [
+        {"role": "user", "content": "<p>It\u00e2\u20ac\u2122s late</p>"},
+        {"role": "assistant", "content": "<b>Try</b>\u00a0it"},
+    ]
     html = source(tmp_path / "a.jsonl", [{"m": said}], {"messages": "m"}, html=True)
     plain = source(tmp_path / "b.jsonl", [{"q": "a <b>tag</b>", "a": "so\u00a0it is"}])
     prepared = prepare(html, plain)
@@ -228,7 +229,7 @@ def test_outdated_help_lines_are_counted_in_targets_and_in_the_recipes_own_words
 
     mended = prepare(one, two, system=OLD_LINE, crisis_lines="replace")
     assert (mended.counts["crisis_lines"], mended.counts["crisis_lines_replaced"]) == ({name: 3}, 3)
-    row, other = list(mended.rows("pairs", "train"))[0], list(mended.rows("sft", "train"))[-1]
+    row, other = next(mended.rows("pairs", "train")), list(mended.rows("sft", "train"))[-1]
     assert OLD_LINE in row["prompt"][-1]["content"] and OLD_LINE in row["rejected"][0]["content"]
     assert OLD_LINE not in row["chosen"][0]["content"] + row["prompt"][0]["content"]
     assert all(OLD_LINE not in turn["content"] for turn in other["prompt"])

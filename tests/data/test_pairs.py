@@ -8,7 +8,15 @@ from localpsych_recipes.data import pairs
 from localpsych_recipes.data.conversations import Conversation
 
 # row: question, answer, score. Two best answers to Q1, one answer to Q2, two equal ones to Q3
-SCORED = (("Q1", "a", 3), ("Q2", "b", 0), ("Q1", "c", 1), ("Q1", "d", 3), ("Q3", "e", 2), ("Q1", "f", 0), ("Q3", "g", 2))
+SCORED = (
+    ("Q1", "a", 3),
+    ("Q2", "b", 0),
+    ("Q1", "c", 1),
+    ("Q1", "d", 3),
+    ("Q3", "e", 2),
+    ("Q1", "f", 0),
+    ("Q3", "g", 2),
+)
 ROWS = [Conversation((question, answer), score=score) for question, answer, score in SCORED]
 
 
@@ -32,6 +40,8 @@ def test_only_the_rows_that_are_left_make_pairs() -> None:
     assert named(pairs.worse_answers(ROWS, [2, 5, 6], "best")) == {"c": "f"}
 
 
-@pytest.mark.parametrize("second", [Conversation(("Q", "A", "Q2", "B"), score=1), Conversation(("Q", "B"), "S", score=1)])
+@pytest.mark.parametrize(
+    "second", [Conversation(("Q", "A", "Q2", "B"), score=1), Conversation(("Q", "B"), "S", score=1)]
+)
 def test_a_question_is_all_that_stands_before_the_answer(second: Conversation) -> None:
     assert pairs.never_learnt([Conversation(("Q", "A"), score=2), second], range(2)) == set()

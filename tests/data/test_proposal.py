@@ -47,6 +47,7 @@ def mapping(*records: dict) -> dict[str, str] | None:
         ({"foo": "q", "bar": "a"}, None),
         ({"text": "only text"}, None),
         ({"chosen": "a", "rejected": "b"}, None),
+        ({"chosen": SAID[1:], "rejected": SAID[1:]}, None),
         ({"question": 1, "answer": 2}, None),
     ],
 )  # fmt: skip

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 from localpsych_recipes import data
-
 from localpsych_recipes.recipe import Columns, Data, Source
 
 SECRET = "only my diary knows this"

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localpsych_recipes.demo import tiny_gemma4
-from tests import small_run, tiny_models
+from tests import tiny_models
 from tests.families import byte_level, sentence_pieces
+from tests.families.rows import ROWS
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -156,7 +157,7 @@ def _begin_with(made: Tokenizer, bos: str | None) -> None:
 
 
 def gemma4_tokenizer(folder: Path) -> int:
-    made = tiny_gemma4.make_tokenizer([text for row in small_run.ROWS for text in row])
+    made = tiny_gemma4.make_tokenizer([text for row in ROWS for text in row])
     made.save_pretrained(folder)
     return len(made)
 

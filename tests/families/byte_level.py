@@ -5,7 +5,7 @@ and the embedding as tall as the real one. Of the other tokens none is kept but 
 
     python -m tests.families.byte_level LLAMA_CPP_CHECKOUT
 
-writes byte_level.json beside this file anew from models/ggml-vocab-*.gguf, after a change of small_run.ROWS, say.
+writes byte_level.json beside this file anew from models/ggml-vocab-*.gguf, after a change of the rows, say.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests import small_run
+from tests.families.rows import ROWS
 
 FILE = Path(__file__).with_suffix(".json")
 NUMBERS = {"llama-bpe": r"\p{N}{1,3}", "qwen2": r"\p{N}"}  # all that the two regular expressions differ in
@@ -72,7 +72,7 @@ def texts(checkout: Path) -> list[str]:
     """The converter's own text, the rows, and what chat templates add."""
     source = (checkout / "conversion" / "base.py").read_text(encoding="utf-8")
     check = ast.literal_eval(re.search(r"chktxt = ('.*')\n", source)[1])
-    return [check, *OTHER_TEXTS, *(text for row in small_run.ROWS for text in row)]
+    return [check, *OTHER_TEXTS, *(text for row in ROWS for text in row)]
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests import small_run
+from tests.families.rows import ROWS
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 CHARACTERS = ["\n", "▁", *(chr(code) for code in range(33, 127))]
-MERGED = 600  # pieces of more than one character: nearly every word of the rows
+MERGED = 300  # pieces of more than one character: nearly every word of the rows
 TEMPLATES = ["user model assistant system"]  # roles that a chat template spells in plain text
 
 
@@ -29,7 +29,7 @@ def pieces(first: list[str]) -> list[str]:
     trainer = trainers.BpeTrainer(
         vocab_size=len(known) + MERGED, special_tokens=[*first, *BYTES], initial_alphabet=CHARACTERS, show_progress=False
     )
-    learner.train_from_iterator([*TEMPLATES, *(text for row in small_run.ROWS for text in row)], trainer)
+    learner.train_from_iterator([*TEMPLATES, *(text for row in ROWS for text in row)], trainer)
     longer = sorted(learner.get_vocab().keys() - set(known), key=learner.token_to_id)
     return [*known, *longer]
 

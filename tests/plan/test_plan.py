@@ -101,7 +101,7 @@ def test_lengths_of_a_finished_prepare_stage_take_the_place_of_the_bound(base, t
     assert known.each_step == pytest.approx(2 * 2 * (25 + 50 + 13) / 3)  # batch 2, accumulation 2
     bound = tokens([], recipe.dpo)
     assert (bound.longest, bound.each_step, bound.measured) == (2048, 2 * 2 * 2048, False)  # a pair is two rows
-    assert tokens([[10, 15, 30]], recipe.dpo).each_step == 2 * (25 + 40)
+    assert tokens([[10, 30]], recipe.dpo).each_step == 2 * 2 * 40
 
 
 @pytest.mark.parametrize(("rows", "batch", "accumulation", "epochs"), [(5, 1, 2, 1.0), (9, 2, 2, 2.5), (4, 8, 4, 3.0)])

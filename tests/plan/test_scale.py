@@ -45,7 +45,7 @@ def test_every_plan_takes_seconds_and_little_memory(shared, tmp_path):
     asked.insert(0, (recipe(shared, "google/gemma-4-E4B-it", **stages), "1GB"))
     command = [sys.executable, "-c", PLANNED, json.dumps(asked)]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     *seconds, memory = map(float, done.stdout.split())
     # processor time, the start included: others may be busy on this machine

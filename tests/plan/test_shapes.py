@@ -71,7 +71,6 @@ def test_what_a_real_loss_keeps_is_what_is_planned(tmp_path, base, stage):
     anatomy = Anatomy(recipe.base, skeleton.read_config(base), recipe.lora)
     planned = anatomy.activations(rows, length, False, "none", False)
     head = rows * length * anatomy.shapes.hidden_size * 4  # the scored hidden states; the logits are never kept
-    print(stage, rows, length, kept_for_backward(trainer, batch), planned, head)
     assert planned.kept + head == pytest.approx(kept_for_backward(trainer, batch), rel=0.15)
 
 
@@ -95,5 +94,4 @@ def test_the_peak_of_a_real_step_is_what_is_planned(tmp_path, base, checkpointin
         rows, length, checkpointing, "none", False
     )
     peak = allocated_at_the_peak(step)
-    print(checkpointing, peak, planned)
     assert planned.kept + planned.working == pytest.approx(peak, rel=0.15)

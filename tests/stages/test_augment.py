@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 import small_run
 import test_llama_cpp
 
-from localpsych_recipes import training
+from localpsych_recipes import recipe_file, rundir, training
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.llama_cpp import LlamaCpp, Server
 from localpsych_recipes.openai_server import Answer
@@ -25,6 +24,7 @@ ROWS = [
     (f"{question} {{response}} {{teacher}}", f"This sounds like {label}.", bad)
     for (question, _, bad), label in zip(small_run.ROWS, LABELS, strict=True)
 ]
+ONE_THREAD = ("--threads", "1", "--threads-batch", "1")
 END_SOON = ("--logit-bias", "1+1.5")  # of </s>: a random model would talk on for ever
 
 
@@ -37,12 +37,12 @@ def gguf(llama: LlamaCpp, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(llama: LlamaCpp, gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("log") / "server.log"
-    with llama.serve(gguf, ctx=512, slots=4, extra=END_SOON, log=log) as server:
+    with llama.serve(gguf, ctx=512, slots=4, extra=(*END_SOON, *ONE_THREAD), log=log) as server:
         yield server
 
 
 def a_run(folder: Path, teacher: Server, rows=ROWS, **knobs) -> Run:
-    knobs = {"server": f"{teacher.url}/v1", "max_tokens": 60, **knobs}
+    knobs = {"server": f"{teacher.url}/v1", "max_tokens": 60, "prompt": "{prompt} {response}", **knobs}
     return small_run.run(folder, small_run.recipe(folder, augment=knobs), rows)
 
 
@@ -79,9 +79,8 @@ def test_each_row_keeps_its_place_its_prompt_and_its_label_and_gains_a_text(serv
 def test_sft_trains_on_the_teachers_answers_also_where_it_had_others_before(served, tmp_path):
     run = a_run(tmp_path, served)
     for template in ("{response} {teacher}", "{teacher} So: {response}"):
-        run.recipe = small_run.recipe(
-            tmp_path, augment={"server": f"{served.url}/v1", "max_tokens": 60, "answer": template}
-        )
+        section = run.recipe.augment.model_copy(update={"answer": template})
+        run.recipe = run.recipe.model_copy(update={"augment": section})
         augment.run(run)
         trained = [row["completion"][0]["content"] for row in training.rows(run, "sft", "train")]
         assert trained == answers(run.dir.augmented)["sft_train"]
@@ -103,33 +102,31 @@ def test_equal_rows_are_asked_about_once(served, tmp_path):
 
 
 def test_a_run_that_is_killed_asks_for_what_is_missing_only(served, tmp_path):
-    rows = [(f"{question} {n}", good, bad) for n in range(8) for question, good, bad in ROWS]
-    killed, whole = a_run(tmp_path / "killed", served, rows, concurrency=1), a_run(tmp_path / "whole", served, rows)
-    ledger = killed.dir.augmented / "teacher.jsonl"
+    rows = [(f"{question} {n}", good, bad) for n in range(3) for question, good, bad in ROWS]
+    run, before = a_run(tmp_path, served, rows, concurrency=1), requests(served)
+    rundir.write_text(run.dir.recipe, recipe_file.dump(run.recipe))
     program = (
-        "import sys, pathlib; sys.path.insert(0, sys.argv[3]); import small_run\n"
-        "from localpsych_recipes.stages import augment; from localpsych_recipes.pipeline import Run\n"
-        "from localpsych_recipes.rundir import RunDir\n"
-        "knobs = {'server': sys.argv[2], 'max_tokens': 60, 'concurrency': 1}\n"
-        "root = pathlib.Path(sys.argv[1])\n"
-        "augment.run(Run(small_run.recipe(root, augment=knobs), RunDir(root), say=print))"
+        "import sys; from pathlib import Path; from localpsych_recipes import pipeline, recipe_file, rundir\n"
+        "from localpsych_recipes.stages import augment; place = rundir.RunDir(sys.argv[1])\n"
+        "augment.run(pipeline.Run(recipe_file.load(place.recipe), place, say=print))"
     )
-    arguments = [killed.dir.root, f"{served.url}/v1", Path(small_run.__file__).parent]
-    process = subprocess.Popen([sys.executable, "-c", program, *arguments])
-    assert test_llama_cpp.until(lambda: ledger.exists() and ledger.read_bytes().count(b"\n") >= 10)
-    process.send_signal(signal.SIGKILL)
+    process = subprocess.Popen([sys.executable, "-c", program, run.dir.root])
+    ledger = run.dir.augmented / "teacher.jsonl"
+    assert test_llama_cpp.until(lambda: ledger.exists() and ledger.read_bytes().count(b"\n") >= 5)
+    process.kill()
     process.wait()
     kept = ledger.read_bytes().count(b"\n")
     with ledger.open("ab") as file:
         file.write(b'{"request": "half a li')  # what a kill inside a write leaves
-    rest, everything = augment.run(killed), augment.run(whole)
-    assert rest["reused"] == kept < everything["asked"]
-    assert rest["asked"] + kept == everything["asked"]
-    assert len(answers(killed.dir.augmented)["sft_train"]) == len(rows) - 2
+    results = augment.run(run)
+    asked_for = [json.loads(line)["request"] for line in ledger.open(encoding="utf-8")]
+    assert len(set(asked_for)) == len(asked_for) == kept + results["asked"]
+    assert requests(served) - before - len(asked_for) in (0, 1)  # one may have been under way when the run died
+    assert (results["reused"], sum(results["rows"].values())) == (kept, len(rows))
 
 
 def test_a_teacher_without_one_whole_text_is_not_asked_about_thousands_of_rows(llama, gguf, tmp_path):
-    with llama.serve(gguf, ctx=512, slots=4, extra=("--ignore-eos",)) as endless:
+    with llama.serve(gguf, ctx=512, slots=4, extra=("--ignore-eos", *ONE_THREAD)) as endless:
         run = a_run(tmp_path, endless, [(f"{ROWS[0][0]} {n}", *ROWS[0][1:]) for n in range(30)], max_tokens=4)
         with pytest.raises(UserError, match="cut off") as caught:
             augment.run(run)
