@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+from embedded_hub import alice, hub  # noqa: F401
 from ruamel.yaml import YAML
 
-from localpsych_recipes import cli, extending, recipe
+from localpsych_recipes import cli, recipe
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import json_schema
-from localpsych_recipes.recipe_file import RecipeError, dump, load, load_with_origins
-from tests.embedded_hub import alice, hub  # noqa: F401
+from localpsych_recipes.recipe_file import RecipeError, dump, extending, load, load_with_origins
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 PARENT = """\

@@ -21,8 +21,7 @@ FLOORS = (
     ("training", "cards", "licences"),
     ("models",),
     ("attention", "data", "hub", "llama_cpp", "local_hub", "lora", "merging", "openai_server", "recipe_file", "skeleton"),
-    ("pipeline", "recipe_yaml"),
-    ("extending", "recipe_errors"),
+    ("pipeline",),
     ("chat_templates", "crisis_lines", "environment", "families", "machine", "progress", "recipe", "resources", "rundir", "trainer_keys"),
     ("errors",),
 )

@@ -10,9 +10,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
-from localpsych_recipes.extending import Document, Loc, Origin
 from localpsych_recipes.recipe import STAGE_SECTIONS, Recipe
-from localpsych_recipes.recipe_errors import RecipeError
+from localpsych_recipes.recipe_file.errors import RecipeError
+from localpsych_recipes.recipe_file.extending import Document, Loc, Origin
 
 Origins = Mapping[Loc, Origin]
 

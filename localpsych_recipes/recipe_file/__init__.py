@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from localpsych_recipes import hub, recipe_yaml
+from localpsych_recipes import hub
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.extending import HUB, Document, Origin, merged
 from localpsych_recipes.recipe import STAGE_SECTIONS, Recipe
-from localpsych_recipes.recipe_errors import RecipeError, problems
-from localpsych_recipes.recipe_yaml import Origins, dump
+from localpsych_recipes.recipe_file import yaml_text
+from localpsych_recipes.recipe_file.errors import RecipeError, problems
+from localpsych_recipes.recipe_file.extending import HUB, Document, Origin, merged
+from localpsych_recipes.recipe_file.yaml_text import Origins, dump
 from localpsych_recipes.resources import resource
 
 __all__ = ["Origins", "RecipeError", "dump", "find", "load", "load_with_origins", "shipped_names"]
@@ -99,7 +100,7 @@ def _shipped(name: str) -> Path | None:
 def _document(place: Path | str, depth: int) -> Document:
     """place: a file, or the address of a published recipe."""
     where, path = (place, _published(place)) if isinstance(place, str) else (_shown(place), place)
-    return recipe_yaml.parse(where, depth, _read(path))
+    return yaml_text.parse(where, depth, _read(path))
 
 
 def _published(address: str) -> Path:
@@ -138,7 +139,7 @@ def _override(document: Document, override: str) -> None:
     if loc == ("extends",):
         raise UserError(f"--set {override}", "keys of the recipe itself", "write `extends` into a file of your own")
     try:
-        document.set(loc, recipe_yaml.value(text), COMMAND_LINE)
+        document.set(loc, yaml_text.value(text), COMMAND_LINE)
     except ValueError:
         do = "quote it, as in --set 'name=\"x\"'"
         raise UserError(f"--set {override}", "a YAML value behind the =", do) from None

@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.extending import Document, Loc, Origin
 from localpsych_recipes.recipe import Recipe
+from localpsych_recipes.recipe_file.extending import Document, Loc, Origin
 
 # what people write -> the key of today, from the renamings that broke recipes elsewhere
 RENAMED = {
