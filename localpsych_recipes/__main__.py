@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from localpsych_recipes import cli, environment, machine, pipeline, preflight, recipe_file, rundir, summary
+from localpsych_recipes.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -16,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="localpsych_recipes", description=__doc__)
-    p.add_argument("recipe", type=Path, help=cli.RECIPE_HELP)
+    p.add_argument("recipe", help=cli.RECIPE_HELP)
     cli.add_set(p)
     p.add_argument("--run-dir", type=Path, help="where everything lies (default: runs/NAME)")
     p.add_argument("--from", dest="first", metavar="STAGE", help="start here; what comes before must be done")
@@ -29,6 +30,9 @@ def parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     environment.settle()
+    if recipe_file.is_address(args.recipe):  # its name, its repositories and its consents are another's
+        do = f"write a file with `extends: {args.recipe}` and a `name`, or start with `localpsych fork`"
+        raise UserError(f"{args.recipe} is a release", "a recipe of your own", do)
     recipe = recipe_file.load(args.recipe, args.set)
     run = pipeline.Run(recipe, rundir.RunDir(args.run_dir or Path("runs") / recipe.name), say=cli.say)
     choice = pipeline.Choice(args.first, args.last, args.only, args.force, args.push)

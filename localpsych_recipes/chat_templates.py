@@ -62,7 +62,9 @@ def _after_reasoning(template: str, opens: str, closes: str, prompt: str, end: s
     closing = ("" if prompt.endswith("\n") else "\n") + closes + "\n\n"
     opens, closes, closing, end = (json.dumps(text, ensure_ascii=False) for text in (opens, closes, closing, end))
     own = f"answer.split({opens})[-1].lstrip('\\n')"
-    after = f"{{%+ if answered %}}{{{{ {own} if {closes} in answer else {closing} + answer }}}}{{{{ {end} }}}}{{% endif %}}"
+    after = (
+        f"{{%+ if answered %}}{{{{ {own} if {closes} in answer else {closing} + answer }}}}{{{{ {end} }}}}{{% endif %}}"
+    )
     return _BEFORE + template.removesuffix("\n") + after
 
 

@@ -11,6 +11,7 @@ from localpsych_recipes import __version__, environment, machine, recipe_file
 from localpsych_recipes.errors import UserError
 
 RECIPE_HELP = "a YAML file, or the name of one that ships with the package, such as demo (`localpsych fork` lists them)"
+ADDRESS_HELP = f"{RECIPE_HELP}, or hf://USER/REPO[@REVISION]"
 ORIGIN_HELP = "a YAML file, the name of a shipped recipe, or hf://USER/REPO[@REVISION]; without it these are listed"
 
 
@@ -21,7 +22,8 @@ def check(args: argparse.Namespace) -> int:
         try:
             recipe, origins = recipe_file.load_with_origins(path, args.set)
             resolved = recipe_file.dump(recipe, origins).rstrip() if args.resolved else ""
-            say(resolved or f"{recipe_file.find(path)}: holds ({recipe.name})")
+            where = path if recipe_file.is_address(path) else recipe_file.find(path)
+            say(resolved or f"{where}: holds ({recipe.name})")
         except UserError as error:
             failed = error.exit_code
             complain(error)
@@ -99,15 +101,15 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = verb(check)
-    sub.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE", help=RECIPE_HELP)
+    sub.add_argument("recipes", nargs="+", metavar="RECIPE", help=ADDRESS_HELP)
     sub.add_argument("--resolved", action="store_true", help="print the whole recipe, defaults and origins included")
     add_set(sub)
     add_fork(verb(fork))
     sub = verb(data)
-    sub.add_argument("recipe", type=Path, help=RECIPE_HELP)
+    sub.add_argument("recipe", help=ADDRESS_HELP)
     add_set(sub)
     sub = verb(plan)
-    sub.add_argument("recipe", type=Path, help=RECIPE_HELP)
+    sub.add_argument("recipe", help=ADDRESS_HELP)
     sub.add_argument("--gpu", metavar="NAME", help="for this GPU, as in --gpu 'RTX 3050 Ti'; else the one at hand")
     add_set(sub)
     sub = verb(hub)

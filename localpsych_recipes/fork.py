@@ -6,19 +6,24 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from localpsych_recipes import recipe_file, rundir
 from localpsych_recipes.data.columns import shown
-from localpsych_recipes.data.peek import Peek, peek
-from localpsych_recipes.data.proposal import Proposal, propose
+from localpsych_recipes.data.peek import Peek, peek, tried
+from localpsych_recipes.data.proposal import Proposal, propose, verdict
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.recipe import Recipe, is_local
+from localpsych_recipes.recipe import Recipe, Source, is_local
+from localpsych_recipes.recipe_file import RecipeError
 from localpsych_recipes.resources import resource
 
 ROWS = 1000  # looked at: enough to meet every label of a short list of them
 HELD_OUT = ("validation", "valid", "val", "dev", "test", "eval")  # names of splits that are made to be held out
 TEST_SIZE = 0.1  # where neither the dataset nor the origin says how much is held out
+NOT_TEXT = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # to one YAML reader or another
+KINDS = {str: "text", int: "numbers", float: "numbers", bool: "true or false", list: "lists", dict: "mappings"}
 NEXT = """\
 {out}: holds ({name}). It extends {origin}; read its comments, they say what was guessed.
   localpsych check {out} --resolved     every key, and where its value comes from
@@ -49,26 +54,83 @@ def fork(
     origin: a file, a shipped recipe's name or hf://USER/REPO[@REVISION]. dataset: a Hub id, a local file or folder.
     UserError if the mapping of the columns cannot be told, or `out` is there and `force` is not given.
     """
-    if out.exists() and not force:
-        raise UserError(f"{out}: is there already", "a new file", "choose another name, or overwrite it with --force")
+    _refuse_place(out, origin, force)
     parent = recipe_file.load(origin)
     source = f"./{dataset}" if Path(dataset).exists() and dataset[0] not in "./~" else dataset
+    if config and is_local(source):
+        raise UserError(f"--config {config}, for a local dataset", "it for a Hub dataset alone", "leave --config out")
     pinned = parent.data.revision if parent.data.source == source else None  # which the new recipe inherits too
-    seen = peek(source, revision=pinned, name=config, split=split, rows=ROWS)
-    proposal = propose(seen) or _refuse(dataset, seen)
-    name = name or f"{parent.name}-{_slug(dataset)}"[:80]
-    lines = [*_head(out, _extended(origin, out), name), *_data(source, split, config, seen, proposal, parent)]
+    rows = Rows(source, config, split, pinned)
+    seen = rows.peek(split)
+    proposal = propose(seen) or _refuse(origin, dataset, seen)
+    mapped = rows.mapped(proposal)
+    problem, left_out = tried(mapped, seen.records)
+    if left_out == len(seen.records):
+        _refuse(origin, dataset, seen)
+    name = name or f"{parent.name}-{_slug(dataset)}"[:80].rstrip("-.")
+    held_out = _held_out(rows, mapped, seen, proposal, parent)
+    lines = [*_head(out, _extended(origin, out), name), *_data(rows, proposal, parent, held_out)]
     recipe = _write("\n".join([*lines, *_stages(parent, proposal)]) + "\n", out)
-    return NEXT.format(out=out, name=recipe.name, origin=origin)
+    notes = list(_notes(proposal, problem, left_out, len(seen.records)))
+    return "\n".join([NEXT.format(out=out, name=recipe.name, origin=origin), *notes])
 
 
-def _refuse(dataset: str, seen: Peek) -> Proposal:
+@dataclass(frozen=True)
+class Rows:
+    """What is learnt from; `revision` of a Hub dataset, if one is pinned already."""
+
+    source: str
+    config: str | None
+    split: str
+    revision: str | None
+
+    def peek(self, split: str) -> Peek:
+        return peek(self.source, revision=self.revision, name=self.config, split=split, rows=ROWS)
+
+    def mapped(self, proposal: Proposal) -> Source:
+        columns = {part: column for part, (column, _) in proposal.columns.items()}
+        turns = {"opening": "cut"} if proposal.opened else {}
+        mapping = {"columns": columns, "labels": proposal.labels, "html": proposal.html, "turns": turns}
+        return Source.model_validate({"source": self.source, **mapping})
+
+
+def _refuse_place(out: Path, origin: str, force: bool) -> None:
+    if out.suffix not in (".yaml", ".yml"):
+        raise UserError(f"-o {out}", "a file that ends in .yaml", f"call it {out.name}.yaml")
+    if out.exists() and not force:
+        raise UserError(f"{out}: is there already", "a new file", "choose another name, or overwrite it with --force")
+    _, origins = recipe_file.load_with_origins(origin)
+    chain = [recipe_file.find(origin), *{place.where for place in origins.values()}]
+    if out.resolve() in [Path(place).resolve() for place in chain]:
+        raise UserError(f"-o {out}: {origin} is it, or extends it", "a file of its own", "choose another name")
+
+
+def _refuse(origin: str, dataset: str, seen: Peek) -> NoReturn:
+    if not seen.records:
+        raise UserError(f"{dataset}: no rows", "a dataset with rows", "check the file or --split")
+    if column := verdict(seen):
+        raise UserError(
+            f"{dataset}: {column!r} tells good answers from bad ones, and both would be learnt",
+            "good answers alone, or pairs as prompt, chosen and rejected",
+            "leave the bad ones out and drop that column, or make pairs of them",
+        )
+    if len(seen.columns) == 1 and re.search(r"[;\t|]", seen.columns[0]):
+        expected = "commas in a .csv file, tabs in a .tsv file"
+        raise UserError(f"{dataset}: one column, with other separators in its name", expected, "export the table again")
     raise UserError(
-        f"{dataset}: its columns are {', '.join(map(shown, seen.columns)) or 'none'}",
+        f"{dataset}: its columns are {', '.join(f'{shown(name)} ({_kind(seen, name)})' for name in seen.columns)}",
         "prompt and response, prompt, chosen and rejected, instruction, input and output, messages, or text and label, "
-        "under one of their usual names and filled accordingly",
-        "write a recipe by hand, with `extends`, `name`, `data.source` and the mapping under `data.columns`",
+        "under one of their usual names, and with texts in them that differ from row to row",
+        f"write a recipe by hand: `extends: {origin}`, a `name`, and `data` with `source: {dataset}` and the mapping, "
+        "such as `columns: {prompt: COLUMN, response: COLUMN}`",
     )
+
+
+def _kind(seen: Peek, column: str) -> str:
+    """What stands in a column's cells, in a word."""
+    kinds = {type(cell) for row in seen.records if (cell := row.get(column)) not in (None, "", [])}
+    words = sorted({KINDS.get(kind, kind.__name__) for kind in kinds})
+    return " and ".join(words) or "empty"
 
 
 def _head(out: Path, extends: str, name: str) -> Iterator[str]:
@@ -84,36 +146,84 @@ def _head(out: Path, extends: str, name: str) -> Iterator[str]:
     yield ""
 
 
-def _data(source: str, split: str, config: str | None, seen: Peek, proposal: Proposal, parent: Recipe) -> Iterator[str]:
+def _data(rows: Rows, proposal: Proposal, parent: Recipe, held_out: list[str]) -> Iterator[str]:
+    where = (
+        "seen from the folder that the commands run in"
+        if is_local(rows.source)
+        else "pinned to its commit at the first run"
+    )
     yield "data:"
-    yield f"  source: {_yaml(source)}" + ("" if is_local(source) else "  # pinned to its commit at the first run")
-    if config:
-        yield f"  name: {_yaml(config)}  # the configuration that was chosen"
-    if split != "train":
-        yield f"  split: {_yaml(split)}  # what is learnt from"
+    yield f"  source: {_yaml(rows.source)}  # {where}"
+    if rows.config:
+        yield f"  name: {_yaml(rows.config)}  # the configuration that was chosen"
+    if rows.split != "train":
+        yield f"  split: {_yaml(rows.split)}  # what is learnt from"
     yield "  columns:  # columns that are not named here are not used"
     yield from (f"    {part}: {_yaml(column)}  # {why}" for part, (column, why) in proposal.columns.items())
-    for column, words in proposal.labels.items():
-        yield "  labels:  # value: the words to answer with; a value that is not listed stops the run, with its row"
-        yield f"    {_yaml(column)}:"
-        yield from (f"      {json.dumps(value, ensure_ascii=False)}: {_yaml(word)}" for value, word in words.items())
+    yield from _labels(proposal)
+    if proposal.opened:
+        yield "  turns:"
+        yield "    opening: cut  # the assistant opens conversations: what it says before the first question goes"
     if proposal.html:
         yield "  html: true  # tags were seen in the cells"
-    yield from _held_out(split, seen, proposal, parent)
-    yield "  use: all  # SFT and DPO both learn from these rows, as far as they can; or one of them: sft, dpo"
+    yield from held_out
+    if proposal.pairs:
+        yield "  use: all  # SFT and DPO both learn from these rows, as far as they can; or one of them: sft, dpo"
     if parent.data.system:
         yield "  # system: the origin's is used; one of your own may fit these rows better"
 
 
-def _held_out(split: str, seen: Peek, proposal: Proposal, parent: Recipe) -> Iterator[str]:
-    if own := next((name for name in HELD_OUT if name in seen.splits and name != split), None):
-        yield f"  test_split: {_yaml(own)}  # the dataset's own"
-        return
+def _labels(proposal: Proposal) -> Iterator[str]:
+    """Labels without words are left for a person to fill in: none of their rows is learnt until then."""
+    for column, words in proposal.labels.items():
+        yield "  labels:  # value: the words to answer with; a value that is not listed stops the run, with its row"
+        yield f"    {_yaml(column)}:" + (" {" if proposal.wordless else "")
+        if proposal.wordless:
+            yield "      # these say nothing to a model: put words behind them, and take the # in front away"
+            yield from (f'      # {json.dumps(value)}: "",' for value in words if value)
+            yield "    }"
+            return
+        for value, word in words.items():
+            why = "" if value else "  # none: these rows are left out"
+            yield f"      {json.dumps(value, ensure_ascii=False)}: {_yaml(word)}{why}"
+
+
+def _held_out(rows: Rows, mapped: Source, seen: Peek, proposal: Proposal, parent: Recipe) -> list[str]:
+    """The lines that say what is held out: a split of the dataset's own that the mapping fits, else a share."""
+    unfit = []
+    for own in _own_splits(seen.splits, rows.split):
+        records = rows.peek(own).records
+        problem, left_out = tried(mapped, records)
+        if not problem and left_out < len(records):
+            return [f"  test_split: {_yaml(own)}  # the dataset's own"]
+        unfit.append(repr(own))
     theirs = next((s.test_size for s in parent.data.sources if s.test_size), None)
     why = "as in the origin" if theirs else "the dataset has no split to hold out"
-    yield f"  test_size: {theirs or TEST_SIZE}  # {why}"
+    if unfit:
+        why = f"the dataset's {' and '.join(unfit)} cannot be held out: the mapping does not fit it"
+    lines = [f"  test_size: {theirs or TEST_SIZE}  # {why}"]
     if proposal.repeated:
-        yield "  group_by: prompt  # prompts come more than once: all answers to one stay on one side of the split"
+        lines.append(
+            "  group_by: prompt  # prompts come more than once: all answers to one stay on one side of the split"
+        )
+    return lines
+
+
+def _own_splits(splits: tuple[str, ...], split: str) -> list[str]:
+    """The splits made to be held out, the likeliest first; beside "train_sft" that is "test_sft"."""
+    learnt = split.partition("[")[0]
+    by_name = {name.casefold(): name for name in reversed(splits) if name != learnt}
+    wanted = [learnt.casefold().replace("train", word) for word in HELD_OUT]
+    return [by_name[name] for name in dict.fromkeys([*wanted, *HELD_OUT]) if name in by_name]
+
+
+def _notes(proposal: Proposal, problem: str, left_out: int, rows: int) -> Iterator[str]:
+    if proposal.wordless:
+        yield "Before anything else write words for its labels into it: they are numbers, and no run starts without."
+    if problem:
+        yield f"Of the first {rows:,} rows some do not fit, and stop a run: {problem}"
+    if left_out:
+        yield f"Of the first {rows:,} rows {left_out:,} have an empty part, and are left out."
 
 
 def _stages(parent: Recipe, proposal: Proposal) -> Iterator[str]:
@@ -134,6 +244,13 @@ def _write(text: str, out: Path) -> Recipe:
         rundir.write_text(beside, text)
         recipe = recipe_file.load(beside)
         beside.replace(out)
+    except RecipeError as error:
+        given = [problem.replace(beside.name, out.name) for problem in error.problems]
+        raise UserError(
+            "\n  ".join([f"{out}: not written, for it would not hold", *given]),
+            "a recipe that holds",
+            "choose another --name, or write the recipe by hand",
+        ) from None
     except OSError as error:
         raise UserError(
             f"{out}: cannot be written ({error.strerror})", "a file in a folder of yours", "choose another"
@@ -152,9 +269,10 @@ def _extended(origin: str, out: Path) -> str:
 
 
 def _slug(dataset: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(dataset.rstrip("/")).name.partition(".")[0]).strip("-.") or "data"
+    name = Path(dataset.rstrip("/")).name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name.partition(".")[0] if is_local(dataset) else name).strip("-.") or "data"
 
 
 def _yaml(text: str) -> str:
-    plain = re.fullmatch(r"[A-Za-z./][\w./-]*( [\w./-]+)*", text) and text not in ("true", "false", "null")
+    plain = re.fullmatch(r"[A-Za-z./][\w./-]*( [\w./-]+)*", text) and text.casefold() not in NOT_TEXT
     return text if plain else json.dumps(text, ensure_ascii=False)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Modules = dict[str, nn.Module]
 Selector = Callable[[str, nn.Module], object]
+WORDS = ("attention", "mlp", "all")
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Targets:
 def resolve(model: PreTrainedModel, targets: str | Sequence[str]) -> Targets:
     """Resolves a recipe's `lora.target_modules` on a model; meta, loaded and quantised models give the same names.
 
-    targets: "attention", "mlp", "all" (every nn.Linear of the language model but its head), a list of full names or
-    ends of names, or a regular expression on full names, matched as PEFT does.
+    targets: "attention", "mlp", "all" (every nn.Linear of the language model but its head), a list of these words, full
+    names or ends of names, or a regular expression on full names, matched as PEFT does.
     Raises UserError where a list's entry or the expression matches nothing that can take an adapter.
     """
     modules = {name: module for name, module in model.named_modules() if name}
@@ -91,13 +92,15 @@ def trainable_line(trainable: int, total: int) -> str:
 
 def _selectors(targets: str | Sequence[str], family: families.Family) -> dict[str, Selector]:
     """What each entry of the targets selects, adaptable or not."""
-    if not isinstance(targets, str):
-        return {entry: _ends_in((entry,)) for entry in targets}
-    if targets == "all":
-        return {targets: lambda name, module: isinstance(module, nn.Linear)}
-    if targets in ("attention", "mlp"):
-        return {targets: _ends_in(getattr(family, targets))}
-    return {targets: lambda name, module: re.fullmatch(targets, name)}
+    if isinstance(targets, str) and targets not in WORDS:
+        return {targets: lambda name, module: re.fullmatch(targets, name)}
+    return {entry: _selector(entry, family) for entry in ([targets] if isinstance(targets, str) else targets)}
+
+
+def _selector(entry: str, family: families.Family) -> Selector:
+    if entry == "all":
+        return lambda name, module: isinstance(module, nn.Linear)
+    return _ends_in(getattr(family, entry) if entry in WORDS else (entry,))
 
 
 def _ends_in(ends: tuple[str, ...]) -> Selector:

@@ -85,8 +85,9 @@ def rows(run: Run, kind: str, split: str, model_type: str = "") -> Dataset | Non
     from datasets import disable_progress_bars, load_from_disk
 
     disable_progress_bars()
-    folder = run.dir.cache / f"{kind}_{split}"
     source = run.dir.augmented if run.recipe.augment and kind == "sft" else run.dir.data
+    # by its source: a recipe whose augment section was taken out must not find the teacher's answers there
+    folder = run.dir.cache / source.name / f"{kind}_{split}"
     if run.ranks.main and not folder.exists() and (dataset := data.read(source, kind, split)):
         with rundir.replacing(folder) as beside:
             dataset.save_to_disk(beside)

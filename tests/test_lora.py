@@ -125,6 +125,16 @@ def test_the_adapters_configuration_is_the_same_bytes_each_time_and_can_be_read(
     assert written == r"model\.language_model\.layers\.\d+\.self_attn\.(q_proj|k_proj|v_proj|o_proj)"
 
 
+@pytest.mark.parametrize("name", ["microsoft--Phi-3-mini-4k-instruct", "TinyLlama--TinyLlama-1.1B-Chat-v1.0"])
+def test_attention_and_mlp_in_a_list_are_both_of_them_in_each_familys_own_names(meta, name):
+    model = meta(name)
+    both = lora.resolve(model, ["attention", "mlp"])
+    assert len(both.modules) == COUNTS[name][1]
+    assert set(both.modules) == {m for word in ("attention", "mlp") for m in lora.resolve(model, word).modules}
+    only_some = lora.resolve(model, ["attention", "down_proj"])
+    assert {m.rpartition(".")[2] for m in both.modules} > {m.rpartition(".")[2] for m in only_some.modules}
+
+
 def test_a_regular_expression_and_full_names_adapt_those_modules_only(meta):
     model = meta("Qwen--Qwen3-0.6B")
     names = ("model.layers.3.self_attn.q_proj", "model.layers.13.mlp.up_proj")

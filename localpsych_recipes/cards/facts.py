@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from localpsych_recipes import __version__
-from localpsych_recipes.cards import metadata, published
+from localpsych_recipes import __version__, licences
+from localpsych_recipes.cards import metadata, published, sources
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Recipe
 from localpsych_recipes.resources import resource
@@ -42,28 +42,6 @@ COUNTS = (
     ("merge", "adapted_tensors", "tensors of the base that the adapter changes"),
     ("merge", "unchanged_tensors", "tensors that are byte-identical to the base's"),
 )
-# counts of the rows, in the order in which they were made
-ROWS = (
-    ("rows", "rows in the source"),
-    ("empty", "with an empty field, dropped"),
-    ("duplicates", "repeated rows"),
-    ("duplicates_dropped", "of them dropped"),
-    ("near_duplicates", "rows that differ in little from an earlier one"),
-    ("near_duplicates_dropped", "of them dropped"),
-    ("too_short", "shorter than the recipe's least number of tokens, dropped"),
-    ("too_long", "longer than the recipe's largest number of tokens, dropped"),
-    ("over_max_rows", "left out by the recipe's limit"),
-    ("train", "in the training split"),
-    ("test", "held out"),
-    ("prompts_in_both_splits", "held-out prompts that also occur in the training split"),
-    ("leaks", "training rows equal or nearly equal to a held-out one"),
-    ("leaks_dropped", "of them dropped"),
-    ("equal_pairs", "pairs of equal answers"),
-    ("repaired", "cells whose text was mended"),
-    ("outdated_lines", "outdated help lines in answers"),
-    ("crisis_lines_replaced", "of them replaced by today's"),
-)
-OF_EACH = ("rows", "train", "test")  # what is said of each source of a mixture
 SETTINGS = (
     "learning_rate", "lr_scheduler_type", "warmup_steps", "num_train_epochs", "max_steps", "optim", "weight_decay",
     "per_device_train_batch_size", "gradient_accumulation_steps", "max_grad_norm", "max_length", "beta", "loss_type",
@@ -79,7 +57,7 @@ def kinds(recipe: Recipe) -> tuple[str, ...]:
 
 def facts(run: Run, kind: str, repositories: Mapping[str, str]) -> dict[str, Any]:
     """Everything that the template of one kind of card may name."""
-    recipe = run.recipe
+    recipe, base = run.recipe, _base(run)
     return {
         "kind": kind,
         "recipe": recipe,
@@ -87,10 +65,13 @@ def facts(run: Run, kind: str, repositories: Mapping[str, str]) -> dict[str, Any
         "id": repositories[kind],
         "others": {k: repositories[k] for k in kinds(recipe) if k != kind},
         "private": recipe.push.private if recipe.push else None,
-        "base": _base(run),
-        "needed": _needed(run),
-        "datasets": _datasets(run),
-        "rows": _rows(run),
+        "base": base,
+        "needed": sources.needed(run, base),
+        "datasets": sources.datasets(run),
+        "rows": sources.rows(run),
+        "forms": sources.forms(recipe),
+        "question": sources.question(recipe),
+        "teacher": sources.teacher(run) if recipe.augment else None,
         "methods": [stage for stage in ("sft", "dpo") if getattr(recipe, stage)],
         "measured": _measured(run),
         "counts": _counts(run),
@@ -119,44 +100,6 @@ def _base(run: Run) -> dict[str, Any]:
     return {"id": base_id, "name": base_id or folder, "folder": folder, "commit": pin.get("commit")}
 
 
-def _datasets(run: Run) -> list[dict[str, Any]]:
-    """The sources: what pins them, the licence in words, what learns from them, and the rows of each that were kept."""
-    counts = _prepared(run).get("sources") or [{} for _ in run.pins["datasets"]]
-    found = []
-    for pin, source, count in zip(run.pins["datasets"], run.recipe.data.sources, counts, strict=True):
-        licence = metadata.pinned_licence(pin)
-        found.append(
-            {
-                **pin,
-                "file": published.file_name(pin.get("file") or source.source),
-                "licence": licence and licence.label,
-                "rejected": source.columns.rejected,
-                "score": source.columns.score,
-                "counts": [(words, count[key]) for key, words in ROWS if count.get(key) is not None and key in OF_EACH],
-            }
-        )
-    return found
-
-
-def _needed(run: Run) -> list[tuple[str, str]]:
-    """What no commit pins, so that the recipe alone does not make the release again: words and the name it had here."""
-    base = _base(run)
-    found = [("the base as it was in the local folder", base["folder"])] if not base["commit"] else []
-    return found + [("the rows as they were in the file", rows["file"]) for rows in _datasets(run) if not rows["commit"]]
-
-
-def _prepared(run: Run) -> dict[str, Any]:
-    return (run.report("prepare") or {}).get("results", {}).get("counts", {})
-
-
-def _rows(run: Run) -> list[tuple[str, int]]:
-    """Words and counts; zeros are said only of what every reader asks for."""
-    counts = _prepared(run)
-    counts = {**counts, "outdated_lines": sum(counts.get("crisis_lines", {}).values())}
-    asked = ("rows", "empty", "duplicates", "test")
-    return [(words, counts[key]) for key, words in ROWS if counts.get(key) or (key in asked and key in counts)]
-
-
 def _measured(run: Run) -> list[dict[str, Any]]:
     rows = []
     for stage, key, words, of in MEASURES:
@@ -172,9 +115,9 @@ def _counts(run: Run) -> list[dict[str, Any]]:
     return [{"stage": s, "what": words, "value": _whole(value)} for s, words, value in found if value is not None]
 
 
-def _whole(value: float | int) -> float | int:
-    """Passes are often whole."""
-    return int(value) if value == int(value) else value
+def _whole(value: float) -> int | str:
+    """Passes are often whole; where not, they are told as the report rounds them."""
+    return int(value) if value == int(value) else f"{value:g}"
 
 
 def _settings(recipe: Recipe) -> list[dict[str, Any]]:
@@ -222,13 +165,20 @@ def _versions(run: Run) -> dict[str, str]:
 
 
 def _licences(run: Run) -> dict[str, Any]:
-    """The three licences, and the duties of the release's and the base's where the project knows them."""
+    """The licences, what must be displayed, and the duties of those of release, base and teacher that the project knows."""
     base = metadata.pinned_licence(run.pins["base"])
     release = metadata.release_licence(run.recipe, run.pins["base"])
-    known = _yaml("licences.yaml")
-    named = dict.fromkeys(licence.label for licence in (release, base) if licence)
     teacher = metadata.pinned_licence(run.pins.get("teacher") or {"license": None})
-    return {"release": release, "base": base, "teacher": teacher, "known": {n: known[n] for n in named if n in known}}
+    known = _yaml("licences.yaml")
+    named = dict.fromkeys(licence.label for licence in (release, base, teacher) if licence)
+    return {
+        "release": release,
+        "base": base,
+        "teacher": teacher,
+        "shown": licences.shown(licences.chain(run.recipe, run.pins)),
+        "restricted": list(sources.restricted(run, _base(run)["name"])),
+        "known": {name: known[name] for name in named if name in known},
+    }
 
 
 def _prose(recipe: Recipe) -> str | None:

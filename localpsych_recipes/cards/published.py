@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from localpsych_recipes import __version__, recipe_file
-from localpsych_recipes.recipe import Augment, Recipe, is_local
+from localpsych_recipes.recipe import DATA_SUFFIXES, Augment, Recipe, Source, is_local
 
 HERE = "the folder that you run this in"  # which paths in a recipe are relative to
 _PRIVATE = re.compile(r"^(/|~|\.{1,2}/|[A-Za-z]:\\|[a-z][a-z0-9+.-]*://)")  # a path or an address
 
 
-def dump(recipe: Recipe, pins: dict[str, Any]) -> str:
-    """YAML that `recipe_file.load` reads: local files by name alone, their SHA-256 in comments above."""
+def dump(recipe: Recipe, pins: dict[str, Any], teacher: str | None = None) -> str:
+    """YAML that `recipe_file.load` reads: local files by name alone, their SHA-256 in comments above.
+
+    teacher: the model that wrote into the answers, by its server's name for it.
+    """
     values = recipe.model_dump(mode="json")
     notes = _base(values["base"], pins["base"])
     sources = values["data"]["mixture"] or [values["data"]]
-    for source, pin in zip(sources, pins["datasets"], strict=True):
-        notes += _data(source, pin)
+    for values_of, pin, source in zip(sources, pins["datasets"], recipe.data.sources, strict=True):
+        notes += _data(values_of, pin, source)
     if values["augment"]:
-        values["augment"]["server"] = Augment.model_fields["server"].default  # whose it was is nobody's business
+        notes += _augment(values["augment"], teacher)
     for stage in ("sft", "dpo"):
         if values[stage]:
             values[stage]["trainer"] = _public(values[stage]["trainer"])
@@ -39,21 +42,53 @@ def _base(base: dict[str, Any], pin: dict[str, Any]) -> list[str]:
     base["model"] = base["hub_id"] or f"./{name}"
     base["revision"] = None
     where = f"this fetches {base['hub_id']} as it is now" if base["hub_id"] else f"put that folder into {HERE}"
-    return [f"The base was the local folder {name}{_digest(local)}; {where}."]
+    return [f"The base was the local folder {name}{_digest((local or {}).get('sha256'))}; {where}."]
 
 
-def _data(data: dict[str, Any], pin: dict[str, Any]) -> list[str]:
+def _data(data: dict[str, Any], pin: dict[str, Any], source: Source) -> list[str]:
     if pin.get("id"):
         data["revision"] = pin.get("commit") or data["revision"]
         return []
-    name = file_name(pin.get("file") or data["source"])
+    name, what = file_name(pin.get("file") or data["source"]), kind(pin)
     data["source"], data["revision"] = f"./{name}", None
-    return [f"The rows were those of {name}{_digest(pin)}; put that file into {HERE}."]
+    found = digests(pin, source)
+    if what == "file":
+        return [f"The rows were those of {name}{_digest(found.get(name))}; put that file into {HERE}."]
+    files = ", ".join(f"{file}{_digest(digest)}" for file, digest in found.items())
+    return [f"The rows were those of the folder {name}{files and f': {files}'}; put that folder into {HERE}."]
 
 
-def _digest(pin: dict[str, Any] | None) -> str:
-    digest = (pin or {}).get("sha256")
+def kind(pin: dict[str, Any]) -> str:
+    """Whether a source that is not of the Hub was a file or a folder of files."""
+    return "folder" if isinstance(pin.get("sha256"), dict) else "file"
+
+
+def digests(pin: dict[str, Any], source: Source) -> dict[str, str]:
+    """File -> SHA-256 of what was read of a local source. Other files of its folder are not named."""
+    found = pin.get("sha256")
+    if not isinstance(found, dict):
+        return {file_name(pin["file"]): found} if isinstance(found, str) else {}
+    data = [name for name in found if Path(name).name == name and name.endswith(DATA_SUFFIXES)]
+    read = [name for split in (source.split, source.test_split) for name in found if Path(name).stem == split]
+    names = read or (data if len(data) == 1 else [])
+    return {file_name(name): found[name] for name in names if isinstance(found[name], str)}
+
+
+def _digest(digest: Any) -> str:
     return f" (sha256 {digest})" if isinstance(digest, str) else ""
+
+
+def _augment(augment: dict[str, Any], teacher: str | None) -> list[str]:
+    for key in ("server", "api_key_env"):  # whose it was is nobody's business
+        augment[key] = Augment.model_fields[key].default
+    augment["model"] = public_name(augment["model"])
+    wrote = f"The model {public_name(teacher or augment['model'])} wrote into the answers; its texts are not published."
+    return [f"{wrote} Start one, and name its server in `augment`."]
+
+
+def public_name(model: str) -> str:
+    """A model's name as it is, of a path the last part."""
+    return file_name(model) if _is_private(model) else model
 
 
 def _public(value: Any) -> Any:

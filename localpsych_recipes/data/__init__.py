@@ -34,21 +34,31 @@ __all__ = [
 ]  # fmt: skip
 
 
-def prepare(data: Data, revisions: Sequence[str | None] = (), *, tokens: Tokens | None = None) -> Prepared:
+def prepare(
+    data: Data,
+    revisions: Sequence[str | None] = (),
+    *,
+    tokens: Tokens | None = None,
+    fetched: dict[str, str] | None = None,
+) -> Prepared:
     """Reads, checks, cleans, shuffles, splits and mixes a recipe's rows. SFT and pairs hold out the same rows.
 
     revisions: commits of the sources that are Hub datasets, in the order of `data.sources`.
     tokens:    length of a conversation for min_tokens and max_tokens; without it these two drop nothing.
+    fetched:   is given the SHA-256 of each file that was fetched, by its address.
     UserError for anything about a source or its rows that has to be mended.
     """
     own, lines = CrisisLines(data.crisis_lines), [CrisisLines(data.crisis_lines) for _ in data.sources]
     system = data.system and own.text(data.system)
-    taken = intake.read(data, revisions, [line.templates(source) for line, source in zip(lines, data.sources)])
-    never_learnt = _never_learnt(taken, data)
+    taken = intake.read(data, revisions, [line.templates(source) for line, source in zip(lines, data.sources)], fetched)
+    # before any row is dropped: an answer stays worse where the better one is dropped
+    scored = _rows_with_a_score(taken, data)
+    worse_rows = [pairs.worse_rows(taken.conversations, rows) for rows in scored]
+    never_learnt = pairs.never_targets(taken.conversations, scored, worse_rows)
     dropping.drop(taken, data, system, tokens)
     sides = divide(taken, data)
     worse = {split: _worse_answers(taken, rows, data) for split, rows in sides.items()}
-    only_rejected = never_learnt - worse["train"].keys() - worse["test"].keys()
+    only_rejected = set().union(*worse_rows) - worse["train"].keys() - worse["test"].keys()
     for line, source, train, test in zip(lines, data.sources, sides["train"], sides["test"]):
         line.mend(taken.conversations, (row for row in (*train, *test) if row not in only_rejected), source)
     rows = {"train": mixing.mixed(sides["train"], data), "test": np.concatenate(sides["test"])}
@@ -64,10 +74,9 @@ def check(data: Data) -> None:
             sources.check(source, split)
 
 
-def _never_learnt(taken: Intake, data: Data) -> frozenset[int]:
-    """Answers with a better one beside them, before any row is dropped: a better one that is dropped stays better."""
-    rows = [[row for part in taken.parts if part.of == of for row in part.rows.tolist()] for of in _scored(data)]
-    return frozenset().union(*(pairs.never_learnt(taken.conversations, of) for of in rows))
+def _rows_with_a_score(taken: Intake, data: Data) -> list[list[int]]:
+    """Of each source that has scores."""
+    return [[row for part in taken.parts if part.of == of for row in part.rows.tolist()] for of in _scored(data)]
 
 
 def _worse_answers(taken: Intake, rows: Sequence[np.ndarray], data: Data) -> pairs.Worse:

@@ -122,6 +122,8 @@ def _value(name: str, value: Any, source: Source, clean: Callable[[Any], Any]) -
 
 def _words(name: str, value: Any, words: Mapping[str, str]) -> str:
     label = "" if value is None else str(value).strip()
+    if label not in words and isinstance(value, float) and value.is_integer():
+        label = str(int(value))  # tables with gaps hold 1.0 for 1
     if label not in words:
         raise RowError(f", column {name!r}: a value that is no label", LABEL)
     return words[label]

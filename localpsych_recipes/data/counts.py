@@ -53,6 +53,7 @@ def _of_source(
     for part in parts:
         if part.of == of:
             counts.update(part.counts)  # adds
+    counts["worse_answers"] = sum(int(prepared.of[row]) == of for row, _ in prepared.never_learnt)
     sides = {split: int((prepared.of[prepared.sides[split]] == of).sum()) for split in SPLITS}
     return {**counts, **sides, **{name: rows[of] for name, rows in made.items()}}
 

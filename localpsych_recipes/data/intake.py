@@ -45,9 +45,15 @@ class Intake:
     found: Found
 
 
-def read(data: Data, revisions: Sequence[str | None], templates: Sequence[Mapping[str, str]]) -> Intake:
+def read(
+    data: Data,
+    revisions: Sequence[str | None],
+    templates: Sequence[Mapping[str, str]],
+    fetched: dict[str, str] | None = None,
+) -> Intake:
     """All rows that have text in every field. templates: part -> column or template, for each source.
 
+    fetched: as in `sources.read`.
     UserError for what cannot be read, and for rows that break a rule: their numbers, never what stands there.
     """
     conversations: list[Conversation] = []
@@ -56,7 +62,7 @@ def read(data: Data, revisions: Sequence[str | None], templates: Sequence[Mappin
         for split in filter(None, (source.split, source.test_split)):
             reading = _Reading(data, source, templates[of])
             start = len(conversations)
-            for conversation, text in reading.rows(split, revisions[of] if revisions else None):
+            for conversation, text in reading.rows(split, revisions[of] if revisions else None, fetched):
                 conversations.append(conversation)
                 finder.add(text)
             rows = np.arange(start, len(conversations))
@@ -78,10 +84,12 @@ class _Reading:
         by = (*by, source.group_by) if source.group_by not in (None, *by) else by
         self.groups = {key: Groups() for key in by if source.test_size}
 
-    def rows(self, split: str, revision: str | None) -> Iterator[tuple[Conversation, str]]:
+    def rows(
+        self, split: str, revision: str | None, fetched: dict[str, str] | None
+    ) -> Iterator[tuple[Conversation, str]]:
         """Each conversation, and its own text for comparing it: without the recipe's words."""
         name, problems = sources.shown(self.source.source), Problems()
-        for number, record in enumerate(sources.read(self.source, split, revision), 1):
+        for number, record in enumerate(sources.read(self.source, split, revision, fetched), 1):
             self.counts["rows"] += 1
             try:
                 cells = columns.cleaned(record, self.source, self.clean)

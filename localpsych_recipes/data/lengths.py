@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jinja2 import TemplateError
 
 from localpsych_recipes.data import storage
 from localpsych_recipes.data.conversations import Row
 from localpsych_recipes.data.prepared import KINDS, SPLITS, Prepared
+from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -118,7 +120,14 @@ def _counted_aloud(
 
 
 def _ids(messages: list[dict[str, str]], tokenizer: Any, kwargs: dict[str, Any], **more: Any) -> list[int]:
-    return tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **more, **kwargs)["input_ids"]
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **more, **kwargs)["input_ids"]
+    except TemplateError:  # its own words may quote a message
+        raise UserError(
+            f"the base's chat template refuses a conversation of {', '.join(message['role'] for message in messages)}",
+            "turns in an order that it knows; some know no system turn, not even one that a row brings along",
+            "set data.system_in: user, which puts the system prompt before the first question",
+        ) from None
 
 
 def _common(ids: Sequence[int], others: Sequence[int]) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from localpsych_recipes.data import conversations
 from localpsych_recipes.data.conversations import Conversation, Pair, Row
-from localpsych_recipes.data.pairs import Worse
+from localpsych_recipes.data.pairs import Places, Worse
 from localpsych_recipes.recipe import Data, Source
 
 Kind = Literal["sft", "pairs"]
@@ -27,7 +27,7 @@ class Prepared:
     counts: rows, empty, duplicates, duplicates_dropped, near_duplicates, near_duplicates_dropped, too_short, too_long,
     over_max_rows, leaks and leaks_dropped count rows of the sources; train and test those of either side, as often as
     their weight takes them; sft_train, sft_test, pairs_train and pairs_test what is made of them;
-    prompts_in_both_splits different prompts; equal_pairs pairs whose two answers are the same; from_html and repaired
+    worse_answers answers that SFT never learns; prompts_in_both_splits different prompts; equal_pairs pairs whose two answers are the same; from_html and repaired
     cells; crisis_lines lines by name. `sources` has the same for each source.
     """
 
@@ -36,7 +36,7 @@ class Prepared:
     conversations: Sequence[Conversation]
     sides: Mapping[Split, np.ndarray]
     of: np.ndarray  # number of the source of each conversation
-    never_learnt: frozenset[int]  # answers that have a better one beside them
+    never_learnt: Places  # answers that are a worse one to their question
     worse: Mapping[Split, Worse]
     counts: dict[str, Any]
 
@@ -54,13 +54,18 @@ class Prepared:
         """The conversations that rows of the kind are made of."""
         learnt = [source.use in ("all", _STAGES[kind]) for source in self.data.sources]
         for row in self.sides[split].tolist():
-            if learnt[self.of[row]] and not (kind == "sft" and row in self.never_learnt):
+            if learnt[self.of[row]] and (kind != "sft" or self.targets(row)):
                 yield row
+
+    def targets(self, row: int) -> list[int]:
+        """Where the answers that SFT learns stand in a conversation's texts."""
+        answers = self.conversations[row].answers(self.source(row).train_on)
+        return [at for at in answers if (row, at) not in self.never_learnt]
 
     def made_of(self, row: int, kind: Kind, split: Split) -> int:
         """How many rows of the kind one conversation makes."""
         if kind == "sft":
-            return len(self.conversations[row].answers(self.source(row).train_on))
+            return len(self.targets(row))
         return len(list(self.pairs_of(row, split)))
 
     def pairs_of(self, row: int, split: Split) -> Iterator[Pair]:
@@ -75,8 +80,9 @@ class Prepared:
         return self.data.sources[self.of[row]]
 
     def _sft(self, row: int, split: Split) -> list[Row]:
-        turns, train_on = self.conversations[row].turns, self.source(row).train_on
-        return conversations.sft_rows(turns, self.system, self.data.system_in, train_on)
+        conversation, train_on, targets = self.conversations[row], self.source(row).train_on, self.targets(row)
+        made = conversations.sft_rows(conversation.turns, self.system, self.data.system_in, train_on)
+        return [one for at, one in zip(conversation.answers(train_on), made, strict=True) if at in targets]
 
     def _pairs(self, row: int, split: Split) -> Iterator[Row]:
         for pair in self.pairs_of(row, split):

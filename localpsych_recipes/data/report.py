@@ -23,6 +23,7 @@ WORDS = (
     ("too_short", "with fewer tokens than min_tokens, dropped"),
     ("too_long", "with more tokens than max_tokens, dropped"),
     ("over_max_rows", "beyond max_rows, left out"),
+    ("worse_answers", "worse answers to a question, no targets of SFT"),
     ("leaks", "training rows equal or nearly equal to a held-out one"),
     ("leaks_dropped", "... of them dropped"),
     ("train", "to train on"),

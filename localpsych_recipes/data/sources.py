@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localpsych_recipes import rundir
 from localpsych_recipes.data import columns, files
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Source, is_local
@@ -25,15 +26,18 @@ _TIMEOUT = 60  # seconds without a byte from a server
 _SAFE = ("BuilderConfig", "Config name is missing", "Dataset scripts are no longer supported")  # texts without content
 
 
-def read(source: Source, split: str, revision: str | None = None) -> Iterator[files.Record]:
+def read(
+    source: Source, split: str, revision: str | None = None, fetched: dict[str, str] | None = None
+) -> Iterator[files.Record]:
     """The rows of one split one by one, in the source's order: the cells of the columns that are needed, absent as None.
 
     split:    of a Hub dataset; in a local folder the file of that name. A single file is the split "train".
     revision: commit of a Hub dataset, before `source.revision`.
+    fetched:  is given the SHA-256 of a file that was fetched, by its address.
     UserError for what cannot be found, reached or read, and, after the last row, for a column that was in none.
     """
     if source.source.startswith(("http://", "https://")):
-        return _picked(source, _from_address(source, split))
+        return _picked(source, _from_address(source, split, {} if fetched is None else fetched))
     if is_local(source.source):
         return _picked(source, files.records(local_file(source, split), source.format))
     return _from_hub(source, split, revision or source.revision)
@@ -99,13 +103,14 @@ def _picked(source: Source, records: Iterable[files.Record]) -> Iterator[files.R
     columns.refuse_missing(shown(source.source), seen, source)
 
 
-def _from_address(source: Source, split: str) -> Iterator[files.Record]:
+def _from_address(source: Source, split: str, fetched: dict[str, str]) -> Iterator[files.Record]:
     name = Path(urllib.parse.urlsplit(source.source).path).name
     _refuse_split(name, split)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         if source.format or path.suffix.lower() in files.READERS:  # else `records` says so, and nothing need be fetched
             _download(source.source, path)
+            fetched[source.source] = rundir.file_sha256(path)
         yield from files.records(path, source.format)
 
 

@@ -9,7 +9,14 @@ from localpsych_recipes.plan.fit import BFLOAT16
 from localpsych_recipes.plan.gpus import Gpu
 from localpsych_recipes.recipe import Base, Training
 
-# Assumed share of the published rate that fine-tuning small batches reaches; unpacking frozen weights costs part of it.
+# Assumed share of the published rate that fine-tuning reaches; unpacking frozen weights costs part of it. Published
+# throughputs come to these shares when operations() counts their work, with checkpointing:
+# - 16 bit on an A100, 1,024 tokens at a time: 40 % (7B), 22 % (1.8B); 256 tokens: 23 % and 6 % (Qwen's README)
+# - 4 bit on an A100, 1,024 tokens at a time: 32 % (7B), 17 % (1.8B); 256 tokens: 9 % and 4 % (the same, GPTQ);
+#   29 % (7B, LLaMA-Factory's wiki, "Performance comparison"); 15 to 19 % on an RTX 4060 (1.5B, arXiv 2509.12229)
+# - 4 bit takes 1.1 to 1.6 times as long as 16 bit (1.3B to 7B, LitGPT's resource tables), int8 two to three times
+#   (bitsandbytes issue 465)
+# The shares below stand between long rows and short ones: a few hundred tokens at a time take longer than planned.
 EFFICIENCY = {"none": 0.3, "nf4": 0.2, "int8": 0.15}
 UNVERIFIED = "unverified: no GPU run has been compared with this table yet"
 

@@ -105,7 +105,8 @@ def _time(made: StagePlan) -> Iterator[str]:
 
 
 def _verified(plan: Plan) -> Iterator[str]:
-    yield f"efficiency is assumed: {', '.join(f'{share:.0%} of the published rate with {kind}' for kind, share in speed.EFFICIENCY.items())}"
+    shares = ", ".join(f"{share:.0%} with {kind}" for kind, share in speed.EFFICIENCY.items())
+    yield f"share of the published rate, assumed: {shares}; batches of a few hundred tokens take longer"
     runs = [run for made in plan.stages.values() for run in made.measured]
     for run in runs:
         yield (

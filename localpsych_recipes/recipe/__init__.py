@@ -59,8 +59,10 @@ class Recipe(Section):
             yield "card: missing; nothing is pushed without its card"
         for name in ("sft", "dpo"):
             stage = getattr(self, name)
-            if stage and stage.eval_steps and not any(source.held_out for source in self.data.learnt_by(name)):
-                yield f"{name}.eval_steps: nothing is held out; set data.test_size or data.test_split, or drop it"
+            learnt = list(self.data.learnt_by(name))
+            if stage and stage.eval_steps and learnt and not any(source.held_out for source in learnt):
+                where = "test_size or test_split in an entry of data.mixture" if self.data.mixture else HELD_OUT
+                yield f"{name}.eval_steps: nothing is held out; set {where}, or drop it"
 
     def stage_sections(self) -> tuple[str, ...]:
         """Names of the stage sections that the recipe has."""
@@ -81,6 +83,7 @@ NOTHING_TO_LEARN = {
     "sft": "data: every source is for `dpo` alone; `sft` needs one with use: all or sft",
     "dpo": "data.columns.rejected: missing; `dpo` needs `chosen` and `rejected` columns, or answers with a `score`",
 }
+HELD_OUT = "data.test_size or data.test_split"
 DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")  # a Hub id does not end so
 STAGE_SECTIONS = ("augment", "sft", "dpo", "merge", "gguf", "card", "push")
 

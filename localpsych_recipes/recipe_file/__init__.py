@@ -18,7 +18,7 @@ from localpsych_recipes.recipe_file.extending import HUB, Document, Origin, merg
 from localpsych_recipes.recipe_file.yaml_text import Origins, dump
 from localpsych_recipes.resources import resource
 
-__all__ = ["Origins", "RecipeError", "dump", "find", "load", "load_with_origins", "shipped_names"]
+__all__ = ["Origins", "RecipeError", "dump", "find", "is_address", "load", "load_with_origins", "shipped_names"]
 
 MAX_BYTES = 1_000_000  # a recipe is a page or two; anything larger is some other file
 COMMAND_LINE = Origin(0, 0, "--set")
@@ -36,7 +36,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
 def load_with_origins(path: str | Path, overrides: Iterable[str] = ()) -> tuple[Recipe, Origins]:
     """The recipe, as `load` makes it, and where each value that was given stands; the others are defaults."""
-    document = _with_what_it_extends(str(path) if HUB.fullmatch(str(path)) else find(Path(path)))
+    document = _with_what_it_extends(str(path) if is_address(path) else find(path))
     for override in overrides:
         _override(document, override)
     _stages_off(document.values)
@@ -51,8 +51,19 @@ def shipped_names() -> list[str]:
     return sorted(path.stem for path in resource("recipes").glob("*.yaml"))
 
 
-def find(path: Path) -> Path:
+def is_address(path: str | Path) -> bool:
+    """Whether a recipe is named by its repository, hf://USER/REPO[@REVISION]. UserError for an address that is none."""
+    if HUB.fullmatch(str(path)):
+        return True
+    if str(path).casefold().startswith("hf:"):
+        expected = "hf://USER/REPO or hf://USER/REPO@REVISION, a published release"
+        raise UserError(f"{path} is no address of a repository", expected, "check the address")
+    return False
+
+
+def find(path: str | Path) -> Path:
     """The file itself, else the recipe that ships with the package under that name: recipes/NAME.yaml, or NAME."""
+    path = Path(path)
     by_name = not path.exists() and path.parent in (Path(), Path("recipes"))
     return _shipped(path.name) or path if by_name else path
 
@@ -133,13 +144,16 @@ def _read(path: Path) -> str:
 
 def _override(document: Document, override: str) -> None:
     key, equals, text = override.partition("=")
-    loc = tuple(key.strip().split("."))
-    if not equals or not all(loc):
+    loc = tuple(int(part) if part.isdecimal() else part for part in key.strip().split("."))
+    if not equals or "" in loc:
         raise UserError(f"--set {override}", "--set section.key=value", "write it as in --set sft.learning_rate=1e-4")
     if loc == ("extends",):
         raise UserError(f"--set {override}", "keys of the recipe itself", "write `extends` into a file of your own")
     try:
         document.set(loc, yaml_text.value(text), COMMAND_LINE)
+    except IndexError:
+        do = "count the entries from 0"
+        raise UserError(f"--set {override}", "the number of an entry that is there", do) from None
     except ValueError:
         do = "quote it, as in --set 'name=\"x\"'"
         raise UserError(f"--set {override}", "a YAML value behind the =", do) from None

@@ -32,6 +32,13 @@ RENAMED = {
     "dataset": "data.source",
     "system_prompt": "data.system",
 }
+# kinds of pydantic's errors -> what a recipe has there
+EXPECTED = {
+    "model_type": "keys with their values, indented below it",
+    "dict_type": "keys with their values, indented below it",
+    "tuple_type": "a list",
+    "string_type": "text",
+}
 # pydantic names the branch of a union in the location; the reader of a recipe has no use for it
 BRANCH = re.compile(r"str|int|float|constrained-.*|.*\[.*")
 
@@ -114,13 +121,18 @@ def _texts(error: Mapping[str, Any]) -> list[str]:
         close = difflib.get_close_matches(str(given), [w.strip("'") for w in error["ctx"]["expected"].split(", ")], 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return [f"{keys}: {_shown(given)} is not one of {error['ctx']['expected']}{hint}"]
+    if kind in EXPECTED:
+        quotes = "; put it in quotes" if kind == "string_type" and isinstance(given, (bool, int, float)) else ""
+        return [f"{keys}: {_shown(given)}, expected {EXPECTED[kind]}{quotes}"]
     if isinstance(given, str) and kind in ("float_type", "int_type", "bool_type"):
         return [f"{keys}: {_shown(given)} is text, expected a {kind.removesuffix('_type')}; write it without quotes"]
     return [f"{keys}: {_shown(given)}: {error['msg'][0].lower()}{error['msg'][1:]}"]
 
 
 def _shown(value: Any) -> str:
-    text = repr(value) if not isinstance(value, dict) else "a mapping"
+    words = {None: "nothing", True: "true", False: "false"}
+    plain = value is None or isinstance(value, bool)
+    text = words[value] if plain else "a mapping" if isinstance(value, dict) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -57,13 +57,19 @@ class Document:
     origins: dict[Loc, Origin] = field(default_factory=dict)
 
     def set(self, loc: Loc, value: Any, origin: Origin) -> None:
-        """Replaces the value at `loc`, with everything below it; sections around it are made where they lack."""
-        target = self.values
+        """Replaces the value at `loc`, with everything below it; sections around it are made where they lack.
+
+        IndexError for an entry of a list that is not there.
+        """
+        target: Any = self.values
         for part in loc[:-1]:
-            if not isinstance(target.get(part), dict):
+            if isinstance(target, list):
+                target = target[_entry(part, target)]
+                continue
+            if not isinstance(target.get(part), (dict, list)):
                 target[part] = {}
             target = target[part]
-        target[loc[-1]] = value
+        target[_entry(loc[-1], target)] = value
         forget(self.origins, loc)
         self.origins.update(dict.fromkeys(_places(value, loc), origin))
 
@@ -118,9 +124,18 @@ def _merge(into: Document, child: Document, values: dict[str, Any], loc: Loc) ->
             and ".".join(map(str, here)) not in WHOLE
         ):
             _merge(into, child, value, here)
+            into.origins[here] = child.origins[here]  # where a key that is missing in it has to be written
             continue
         into.set(here, value, child.origins.get(here, child.origins[()]))
         into.origins.update({place: o for place, o in child.origins.items() if place[: len(here)] == here})
+
+
+def _entry(part: str | int, holder: dict[str, Any] | list[Any]) -> str | int:
+    if isinstance(holder, list):
+        if not isinstance(part, int) or part >= len(holder):
+            raise IndexError(part)
+        return part
+    return str(part)
 
 
 def _at(values: Any, loc: Loc) -> Any:

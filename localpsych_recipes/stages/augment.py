@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from localpsych_recipes import licences, openai_server, rundir
+from localpsych_recipes.data.crisis import CrisisLines
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.openai_server import Answer, Ledger, Server
 from localpsych_recipes.pipeline import Run
@@ -38,8 +39,10 @@ def run(run: Run) -> dict[str, Any]:
         texts = asking.texts(rows[:TRIAL])
         refuse_silence(texts)
         texts += asking.texts(rows[TRIAL:])
+    lines = CrisisLines(run.recipe.data.crisis_lines)  # prepare saw the rows alone, and teachers know old numbers
+    augment = augment.model_copy(update={"answer": lines.text(augment.answer)})
     shutil.rmtree(run.dir.cache, ignore_errors=True)  # it holds rows with the answers of before
-    written = iter(texts)
+    written = iter([text and lines.text(text) for text in texts])
     for name, split in splits.items():
         # file by file rather than the folder anew: teacher.jsonl is in it, and must be there whatever happens
         write(folder / f"{name}.jsonl", [with_text(augment, row, next(written)) for row in split])
@@ -50,6 +53,7 @@ def run(run: Run) -> dict[str, Any]:
         "rows": {name: len(split) for name, split in splits.items()},
         **asking.counts(),
         "kept_template": texts.count(None),
+        **lines.counts,
         "seconds": round(time.monotonic() - started, 2),
     }
 

@@ -14,12 +14,17 @@ from localpsych_recipes.hub.reading import Kind
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Base, Data, Source, is_local
 
+TEACHER_WRITES = "The answers are those before augment: a teacher's texts make the ones that SFT learns longer.\n"
+
 
 def run(run: Run) -> dict[str, Any]:
     """Results: the pins and the counts of rows. Nothing is written before base and rows have both been read."""
     from datasets import disable_progress_bars
 
-    rows, before = run.recipe.data, rundir.read_json(run.dir.pins) or {}  # as the Hub said, without the recipe's licences
+    rows, before = (
+        run.recipe.data,
+        rundir.read_json(run.dir.pins) or {},
+    )  # as the Hub said, without the recipe's licences
     pins = {
         "base": _pin_base(run.recipe.base, before.get("base")),
         "datasets": [_pin_dataset(source, before.get("datasets", ())) for source in rows.sources],
@@ -30,7 +35,11 @@ def run(run: Run) -> dict[str, Any]:
     tokenizer = models.load_tokenizer(base)
     template = families.of(families.type_of(base)).chat_template_kwargs
     commits = [pin["commit"] for pin in pins["datasets"]]
-    prepared = data.prepare(rows, commits, tokens=data.token_counter(tokenizer, template))
+    fetched: dict[str, str] = {}
+    prepared = data.prepare(rows, commits, tokens=data.token_counter(tokenizer, template), fetched=fetched)
+    for source, pin in zip(rows.sources, pins["datasets"], strict=True):
+        if source.source in fetched:  # an address has no commits: what stood there is known by its digest
+            pin["sha256"] = fetched[source.source]
     run.say("      " + data.describe(prepared.counts))
     rundir.write_json(run.dir.pins, pins)
     shutil.rmtree(run.dir.cache, ignore_errors=True)
@@ -41,7 +50,8 @@ def run(run: Run) -> dict[str, Any]:
         data.write(prepared, folder)
         lengths = data.count_lengths(folder, tokenizer, template, say=run.say)
         rundir.write_json(folder / "lengths.json", lengths)
-        rundir.write_text(folder / "report.txt", data.report(prepared.counts, lengths, data.longest(run.recipe)))
+        report = data.report(prepared.counts, lengths, data.longest(run.recipe))
+        rundir.write_text(folder / "report.txt", report + TEACHER_WRITES * bool(run.recipe.augment))
     return {"counts": prepared.counts, "pins": pins}
 
 
@@ -75,7 +85,9 @@ def _pin_dataset(rows: Source, before: Sequence[dict[str, Any]]) -> dict[str, An
     if rows.source.startswith(("http://", "https://")):
         # without the query, which may hold a key
         return {**nothing, "file": Path(urlsplit(rows.source).path).name}
-    return _pin(rows.source, "dataset", rows.revision, asked, next((p for p in before if p.get("asked") == asked), None))
+    return _pin(
+        rows.source, "dataset", rows.revision, asked, next((p for p in before if p.get("asked") == asked), None)
+    )
 
 
 def _pin(

@@ -52,16 +52,18 @@ def make_trainer(run: Run, model, tokenizer: PreTrainedTokenizerBase) -> SFTTrai
 
 def count_tokens(trainer: SFTTrainer, terminator: int) -> dict[str, int]:
     """Tokens that carry loss, and rows cut off before their terminator. UserError if nothing would be learnt."""
-    labels = trainer.train_dataset[:]["labels"]
-    trained = sum(sum(label != -100 for label in row) for row in labels)
-    cut = sum(terminator not in row for row in labels)
+    trained = cut = 0
+    # a thousand rows at a time: all labels of a large dataset would be gigabytes of Python integers
+    for batch in trainer.train_dataset.select_columns("labels").iter(1_000):
+        trained += sum(sum(label != -100 for label in row) for row in batch["labels"])
+        cut += sum(terminator not in row for row in batch["labels"])
     if not trained:
         raise UserError(
             "not one token carries loss: every row was cut or masked away",
             "answers that fit behind their prompts",
             f"raise sft.max_length (now {trainer.args.max_length}) or check the mapped columns",
         )
-    if cut == len(labels):
+    if cut == len(trainer.train_dataset):
         raise UserError(
             f"all {cut} rows are cut off before their end-of-turn token",
             "answers that end inside max_length, or the model would never learn to stop",

@@ -101,7 +101,8 @@ def test_a_dataset_without_a_licence_is_said_to_have_none(tmp_path) -> None:
 def test_what_a_licence_wants_displayed_stands_at_the_top_of_every_card(tmp_path, hub) -> None:
     for licence, words in (({"license": "llama3.2"}, "Built with Llama"), ({"license": "gemma"}, None),
                            ({"license": "other", "license_name": "qwen-research"}, "Built with Qwen")):  # fmt: skip
-        texts = cards(finished_run(tmp_path / (words or "none"), OWNER, pins={"base": licence}))
+        run = finished_run(tmp_path / (words or "none"), OWNER, "name=Llama-calm", pins={"base": licence})
+        texts = cards(run)
         for text in texts.values():
             top = text.split("\n## ")[0]
             assert (f"\n**{words}.**\n" in top) if words else "Built with" not in text

@@ -25,7 +25,7 @@ def named(worse: pairs.Worse) -> dict[str, str]:
 
 
 def test_rows_with_a_better_answer_beside_them_are_never_learnt() -> None:
-    assert {SCORED[row][1] for row in pairs.never_learnt(ROWS, range(7))} == {"c", "f"}
+    assert {SCORED[row][1] for row in pairs.worse_rows(ROWS, range(7))} == {"c", "f"}
 
 
 def test_best_answers_stand_against_each_worse_one() -> None:
@@ -44,4 +44,4 @@ def test_only_the_rows_that_are_left_make_pairs() -> None:
     "second", [Conversation(("Q", "A", "Q2", "B"), score=1), Conversation(("Q", "B"), "S", score=1)]
 )
 def test_a_question_is_all_that_stands_before_the_answer(second: Conversation) -> None:
-    assert pairs.never_learnt([Conversation(("Q", "A"), score=2), second], range(2)) == set()
+    assert pairs.worse_rows([Conversation(("Q", "A"), score=2), second], range(2)) == set()

@@ -51,21 +51,31 @@ def make(name: str, folder: Path) -> Path:
     import torch
     import transformers
 
+    base, height = BASES[name], make_tokenizer(name, folder)
+    ids = token_ids(folder)
+    special = {f"{kind}_token_id": ids.get(base.config.get(f"{kind}_token")) for kind in ("bos", "eos", "pad")}
+    # torch makes a padding token's embedding zero, and where it is tied to the head the token can never be said
+    padding = {"pad_token_id": None} if special["pad_token_id"] == special["eos_token_id"] else {}
+    settings = {**WIDTHS, **RANDOM, "vocab_size": height, **special, **padding, **base.settings}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = model_of(base.architecture, settings)
+    model.generation_config = transformers.GenerationConfig(
+        **{**special, "eos_token_id": [ids[end] for end in base.eos]}
+    )
+    model.float().save_pretrained(folder)
+    return folder
+
+
+def make_tokenizer(name: str, folder: Path) -> int:
+    """Writes its tokenizer and chat template alone; gives the height of the embedding."""
     base = BASES[name]
     folder.mkdir(parents=True)
     height = base.tokenizer(folder)
     template = base.template if "{" in base.template else published(base.template)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(base.config, indent=2), encoding="utf-8")
-    ids = token_ids(folder)
-    special = {f"{kind}_token_id": ids.get(base.config.get(f"{kind}_token")) for kind in ("bos", "eos", "pad")}
-    settings = {**WIDTHS, **RANDOM, "vocab_size": height, **special, **base.settings}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = model_of(base.architecture, settings)
-    model.generation_config = transformers.GenerationConfig(**{**special, "eos_token_id": [ids[end] for end in base.eos]})
-    model.float().save_pretrained(folder)
-    return folder
+    return height
 
 
 def model_of(architecture: str, settings: dict[str, Any]) -> Any:

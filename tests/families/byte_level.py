@@ -21,9 +21,7 @@ from tests.families.rows import ROWS
 
 FILE = Path(__file__).with_suffix(".json")
 NUMBERS = {"llama-bpe": r"\p{N}{1,3}", "qwen2": r"\p{N}"}  # all that the two regular expressions differ in
-WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 # beside rows: words of the chat templates and of their generation prompts
 OTHER_TEXTS = (
     "system\n\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.\nuser\nassistant\n\n\n",

@@ -3,10 +3,10 @@
 ROWS = [
     ("I am tired.", "Rest now.", "Work harder."),
     ("My dog died.", "I am sorry.", "Get a new dog."),
-    ("I cannot sleep.", "Many people lie awake.", "Just sleep."),
+    ("I cannot sleep.", "Many do.", "Just sleep."),
     ("My friend left.", "It hurts.", "So call her."),
-    ("I feel alone.", "Being new is lonely.", "Towns are full."),
-    ("The baby cries.", "You are doing something very hard with very little sleep, and it shows how much you care.", "So?"),
+    ("I feel alone.", "It is lonely.", "Towns are full."),
+    ("The baby cries.", "You are doing something very hard with very little sleep, and it shows.", "So?"),
     ("I failed again.", "That stings.", "Try again."),
     ("My father is ill.", "Is he far away?", "He has a doctor."),
 ]

@@ -27,7 +27,10 @@ def pieces(first: list[str]) -> list[str]:
     learner.pre_tokenizer = pre_tokenizers.Split(Regex(r"▁?\p{L}+|[^\p{L}]"), "isolated")
     known = [*first, *BYTES, *CHARACTERS]
     trainer = trainers.BpeTrainer(
-        vocab_size=len(known) + MERGED, special_tokens=[*first, *BYTES], initial_alphabet=CHARACTERS, show_progress=False
+        vocab_size=len(known) + MERGED,
+        special_tokens=[*first, *BYTES],
+        initial_alphabet=CHARACTERS,
+        show_progress=False,
     )
     learner.train_from_iterator([*TEMPLATES, *(text for row in ROWS for text in row)], trainer)
     longer = sorted(learner.get_vocab().keys() - set(known), key=learner.token_to_id)

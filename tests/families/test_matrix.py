@@ -20,7 +20,18 @@ from tests.families.rows import ROWS, UNSEEN
 QUANTIZATION = {"gemma": "int8", "phi3": "int8", "tinyllama": "int8"}  # as their recipes load them; else nf4
 TOKENS = 16
 # llama-server's own choices, half precision for keys and values among them, would make near-ties fall otherwise
-SERVER = ("--cache-type-k", "f32", "--cache-type-v", "f32", "--flash-attn", "off", "--threads", "1", "--reasoning", "off")
+SERVER = (
+    "--cache-type-k",
+    "f32",
+    "--cache-type-v",
+    "f32",
+    "--flash-attn",
+    "off",
+    "--threads",
+    "1",
+    "--reasoning",
+    "off",
+)
 
 
 @pytest.mark.parametrize("name", bases.BASES)
@@ -47,7 +58,7 @@ def small_run_of(name: str, root: Path) -> Run:
         bases.make(name, root / "base"),
         base={"quantization": QUANTIZATION.get(name, "nf4")},
         lora={"r": 16, "lora_alpha": 32, "target_modules": "all"},
-        sft={**both, "max_steps": 30, "per_device_train_batch_size": 8, "learning_rate": 1e-2},
+        sft={**both, "max_steps": 36, "per_device_train_batch_size": 4, "learning_rate": 1e-2},
         dpo={**both, "max_steps": 2, "per_device_train_batch_size": 2, "learning_rate": 1e-5},
         merge={},
         gguf={"quants": ["Q4_K_M"], "adapter": False},

@@ -94,6 +94,19 @@ def test_only_what_helps_is_told_and_the_first_length_that_fits_ends_it():
     ]
 
 
+@pytest.mark.parametrize(
+    ("device", "meant"),  # as torch.cuda.get_device_name says them
+    [
+        ("NVIDIA GeForce RTX 3060", "RTX 3060 12GB"), ("Tesla T4", "T4"), ("NVIDIA H200", "H200"),
+        ("NVIDIA GeForce RTX 3050 Ti Laptop GPU", "RTX 3050 Ti Laptop"), ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA H100 80GB HBM3", "H100 80GB SXM"), ("Some Other Card", None),
+    ],
+)  # fmt: skip
+def test_a_device_is_known_by_its_own_name_and_no_laptop_passes_for_a_desktop(device, meant):
+    found = gpus.named(device)
+    assert (found and found.name) == meant
+
+
 def test_where_nothing_helps_the_gpu_and_the_base_that_would_are_named():
     found = fit.judge(setting(), FOUR, made_of(20, 0.0001))
     assert not any(tried.fits for tried in found.tries)
