@@ -16,7 +16,7 @@ from localpsych_recipes.data.peek import Peek, peek, tried
 from localpsych_recipes.data.proposal import Proposal, propose, verdict
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Recipe, Source, is_local
-from localpsych_recipes.recipe_file import RecipeError
+from localpsych_recipes.recipe_file import Origins, RecipeError
 from localpsych_recipes.resources import resource
 
 ROWS = 1000  # looked at: enough to meet every label of a short list of them
@@ -54,13 +54,10 @@ def fork(
     origin: a file, a shipped recipe's name or hf://USER/REPO[@REVISION]. dataset: a Hub id, a local file or folder.
     UserError if the mapping of the columns cannot be told, or `out` is there and `force` is not given.
     """
-    _refuse_place(out, origin, force)
-    parent = recipe_file.load(origin)
-    source = f"./{dataset}" if Path(dataset).exists() and dataset[0] not in "./~" else dataset
-    if config and is_local(source):
-        raise UserError(f"--config {config}, for a local dataset", "it for a Hub dataset alone", "leave --config out")
-    pinned = parent.data.revision if parent.data.source == source else None  # which the new recipe inherits too
-    rows = Rows(source, config, split, pinned)
+    _refuse_place(out, force)
+    parent, origins = recipe_file.load_with_origins(origin)
+    _refuse_origin(out, origin, origins)
+    rows = _rows(dataset, config, split, parent)
     seen = rows.peek(split)
     proposal = propose(seen) or _refuse(origin, dataset, seen)
     mapped = rows.mapped(proposal)
@@ -94,14 +91,25 @@ class Rows:
         return Source.model_validate({"source": self.source, **mapping})
 
 
-def _refuse_place(out: Path, origin: str, force: bool) -> None:
+def _rows(dataset: str, config: str | None, split: str, parent: Recipe) -> Rows:
+    source = f"./{dataset}" if Path(dataset).exists() and dataset[0] not in "./~" else dataset
+    if config and is_local(source):
+        raise UserError(f"--config {config}, for a local dataset", "it for a Hub dataset alone", "leave --config out")
+    pinned = parent.data.revision if parent.data.source == source else None  # which the new recipe inherits too
+    return Rows(source, config, split, pinned)
+
+
+def _refuse_place(out: Path, force: bool) -> None:
     if out.suffix not in (".yaml", ".yml"):
         raise UserError(f"-o {out}", "a file that ends in .yaml", f"call it {out.name}.yaml")
     if out.exists() and not force:
         raise UserError(f"{out}: is there already", "a new file", "choose another name, or overwrite it with --force")
-    _, origins = recipe_file.load_with_origins(origin)
-    chain = [recipe_file.find(origin), *{place.where for place in origins.values()}]
-    if out.resolve() in [Path(place).resolve() for place in chain]:
+
+
+def _refuse_origin(out: Path, origin: str, origins: Origins) -> None:
+    """A recipe written over one that it extends, however far up, would extend itself."""
+    chain = {recipe_file.find(origin), *(Path(place.where) for place in origins.values())}
+    if out.resolve() in {path.resolve() for path in chain}:
         raise UserError(f"-o {out}: {origin} is it, or extends it", "a file of its own", "choose another name")
 
 
@@ -219,7 +227,7 @@ def _own_splits(splits: tuple[str, ...], split: str) -> list[str]:
 
 def _notes(proposal: Proposal, problem: str, left_out: int, rows: int) -> Iterator[str]:
     if proposal.wordless:
-        yield "Before anything else write words for its labels into it: they are numbers, and no run starts without."
+        yield "Before anything else write words for its labels into it: as they are they say nothing, and stop a run."
     if problem:
         yield f"Of the first {rows:,} rows some do not fit, and stop a run: {problem}"
     if left_out:

@@ -33,7 +33,7 @@ PUBLISHED_ONLY = {"base": ("hub_id", "license"), "data": ("license",), "mixture"
 CARD_KEYS = ("name", "version", "description", "license", "base", "data", "card", "push")
 TRAINING_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 STAGES = (
-    Stage("prepare", (), ("base", "data"), packages=("datasets",)),
+    Stage("prepare", (), ("base", "data"), packages=("datasets", "ftfy", "inscriptis")),
     Stage("augment", ("prepare",), ("augment",), packages=("openai",)),
     Stage("sft", ("prepare", "augment"), ("seed", "lora", "sft"), "all", TRAINING_PACKAGES),
     Stage("dpo", ("prepare", "sft"), ("seed", "lora", "dpo"), "all", TRAINING_PACKAGES),
@@ -88,11 +88,15 @@ class Run:
 
     @property
     def pins(self) -> dict[str, Any]:
-        """Commits and licences of "base" and of each of "datasets", fixed by prepare; the recipe's word goes first."""
+        """Commits and licences of "base" and of each of "datasets", fixed by prepare.
+
+        The recipe's word on a licence counts where a card is silent, and never against it.
+        """
         pins = rundir.read_json(self.dir.pins) or {}
         found = [pins["base"], *pins["datasets"]] if pins else []
         for pin, said in zip(found, (self.recipe.base, *self.recipe.data.sources), strict=False):
-            if said.license:
+            card = pin.get("license_name") if pin.get("license") == "other" else pin.get("license")
+            if said.license and (not card or card.lower() == "unknown"):
                 pin |= {"license": said.license, "license_name": None, "license_link": None}
         if self.recipe.augment and (report := self.report("augment")):
             pins["teacher"] = report["results"]["card"]
@@ -147,7 +151,8 @@ def fingerprint(run: Run, stage: Stage) -> str:
         recipe["data"]["mixture"] = [_without(v, PUBLISHED_ONLY["mixture"]) for v in recipe["data"]["mixture"]]
         world = [rundir.source_identity(p) for p in _local_sources(run.recipe)]
     else:
-        world = [pin.get("commit") for pin in (pins["base"], *pins["datasets"])] if (pins := run.pins) else []
+        known = (pins["base"], *pins["datasets"]) if (pins := run.pins) else ()
+        world = [pin.get("commit") or pin.get("sha256") for pin in known]
     if stage.name == "push":  # a rehearsal on another Hub is no release
         world.append(os.environ.get("HF_ENDPOINT"))
     if stage.name == "card":

@@ -8,7 +8,7 @@ import pytest
 from embedded_hub import alice, hub  # noqa: F401
 from ruamel.yaml import YAML
 
-from localpsych_recipes import cli, recipe
+from localpsych_recipes import __main__, cli, recipe
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import json_schema
 from localpsych_recipes.recipe_file import RecipeError, dump, extending, load, load_with_origins
@@ -187,6 +187,10 @@ def test_a_mistake_is_shown_where_it_stands(place):
     ]
 
 
+def test_a_key_that_is_missing_is_told_where_it_has_to_be_written(place):
+    assert problems(child("data:\n  source: other.csv\ndpo: false\n")) == ["child.yaml:3: data.columns: missing"]
+
+
 def test_yaml_that_is_none_is_told_of_the_parent(place):
     Path("parent.yaml").write_text("a: [1\n")
     with pytest.raises(RecipeError, match=r"parent\.yaml: 1 error"):
@@ -249,6 +253,25 @@ def test_a_release_on_the_hub_is_extended_at_a_revision(published):
     made, origins = load_with_origins(child("", extends="hf://alice/kind@v1.2.3"))
     assert made.sft.max_length == 512
     assert str(origins[("sft", "max_length")]) == "hf://alice/kind@v1.2.3:22"
+
+
+def test_a_release_is_checked_by_its_address_and_run_through_a_recipe_of_one_s_own(published, capsys):
+    assert cli.main(["check", "hf://alice/kind@v1.2.3"]) == 0
+    assert capsys.readouterr().out == "hf://alice/kind@v1.2.3: holds (parent)\n"
+    assert __main__.main(["hf://alice/kind@v1.2.3"]) == 2
+    assert "extends: hf://alice/kind@v1.2.3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["plan", "data"])
+def test_the_other_verbs_take_an_address_too(published, verb, capsys):
+    assert cli.main([verb, "hf://alice/kind@v1.2.3"]) == 2
+    assert "someone/" in capsys.readouterr().err  # the recipe was read: what it names is not on this Hub
+
+
+@pytest.mark.parametrize("address", ["hf:/alice/kind", "hf://alice", "HF://alice/kind", "hf://alice/kind@"])
+def test_an_address_with_a_mistake_is_one_message(place, address, capsys):
+    assert cli.main(["check", address]) == 2
+    assert "hf://USER/REPO" in capsys.readouterr().err
 
 
 def test_without_a_revision_it_is_the_newest_and_its_mistakes_are_told_with_its_address(published):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from localpsych_recipes import cli
+from localpsych_recipes import cli, data
 from localpsych_recipes.cards import published
 from localpsych_recipes.demo import tiny_gemma4
 from localpsych_recipes.errors import UserError
@@ -95,6 +95,137 @@ def test_columns_that_say_nothing_end_in_their_names_and_no_file(place, capsys):
         text = capsys.readouterr().err
         assert told in text and SECRET not in text
     assert sorted(p.name for p in place.iterdir() if "my" in p.name) == []
+
+
+def written(name: str, rows: list[dict]) -> str:
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return name
+
+
+def said(i: int) -> str:
+    return f"{SECRET} for the {i}. time"
+
+
+def turn(role: str, i: int) -> dict:
+    return {"role": role, "content": said(i)}
+
+
+PROPOSED = {
+    "an id under the name of a speaker": (
+        lambda i: {"user": f"u{i}", "question": said(i), "answer": said(i)}, {"prompt": "question", "response": "answer"}),
+    "one question about many texts": (
+        lambda i: {"post": said(i), "question": "Is this stress?", "response": said(i)},
+        {"prompt": "{post}\n\n{question}", "response": "response"}),
+    "votes that are all the same": (
+        lambda i: {"question": said(i // 2), "answer": said(i), "upvotes": 0}, {"prompt": "question", "response": "answer"}),
+    "votes that differ": (
+        lambda i: {"question": said(i // 2), "answer": said(i), "upvotes": i},
+        {"prompt": "question", "response": "answer", "score": "upvotes"}),
+    "speakers in another script": (
+        lambda i: {"user": f"我最近很难受{i}", "assistant": f"谢谢你告诉我{i}"}, {"prompt": "user", "response": "assistant"}),
+    "texts in turn": (lambda i: {"dialog": [said(i), said(i)]}, {"messages": "dialog"}),
+}  # fmt: skip
+REFUSED = {
+    "names of therapists as the answer": lambda i: {"question": said(i), "therapist": f"Jane Doe {i % 3}"},
+    "ids as the question": lambda i: {"patient": f"{1000 + i}", "assistant": said(i)},
+    "numbers as the answer": lambda i: {"question": said(i), "response": str(i)},
+    "rejected conversations alone": lambda i: {"id": i, "rejected": [turn("user", i), turn("assistant", i)]},
+    "a verdict on each answer": lambda i: {"prompt": said(i), "completion": said(i), "label": bool(i % 2)},
+    "one label for all": lambda i: {"text": said(i), "label": "joy"},
+    "the questions of a benchmark": lambda i: {"question_id": i, "turns": [said(i), said(i)]},
+    "conversations of one turn": lambda i: {"dialog": [said(i)]},
+    "a column that looks like a template": lambda i: {"{question}": said(i), "{answer}": said(i)},
+    "no rows": None,
+}
+
+
+@pytest.mark.parametrize("shape", PROPOSED)
+def test_the_mapping_of(place, shape):
+    row, parts = PROPOSED[shape]
+    recipe = forked(written("rows.jsonl", [row(i) for i in range(20)]))
+    assert recipe.data.columns.parts == parts
+    assert data.prepare(recipe.data).counts["sft_train"] > 0
+
+
+@pytest.mark.parametrize("shape", REFUSED)
+def test_nothing_is_proposed_for(place, shape, capsys):
+    rows = [REFUSED[shape](i) for i in range(20)] if REFUSED[shape] else []
+    assert cli.main(["fork", "demo", "--dataset", written("rows.jsonl", rows), "-o", "my.yaml"]) == 2
+    assert SECRET not in capsys.readouterr().err and not Path("my.yaml").exists()
+
+
+@pytest.mark.parametrize("values", [(0, 1, 2), (True, False), ("0", "1")])
+def test_labels_without_words_are_left_to_a_person_and_none_is_learnt_before(place, values, capsys):
+    rows = [{"text": said(i), "label": values[i % len(values)]} for i in range(12)]
+    recipe = forked(written("rows.jsonl", rows))
+    assert "words for its labels" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no label"):
+        data.prepare(recipe.data)
+    text = Path("my.yaml").read_text()
+    Path("my.yaml").write_text(re.sub(r'# ("\w+"): "",', r"\1: so,", text))
+    assert data.prepare(load("my.yaml").data).counts["sft_train"] == 10
+
+
+def test_rows_without_a_label_are_left_out_and_told(place, capsys):
+    rows = [{"text": said(i), "label": ("joy", "no", None, "")[i % 4]} for i in range(12)]
+    recipe = forked(written("rows.jsonl", rows))
+    assert recipe.data.labels == {"label": {"joy": "joy", "no": "no", "": ""}}
+    assert "Of the first 12 rows 6 have an empty part" in capsys.readouterr().out
+    assert data.prepare(recipe.data).counts["sft_train"] == 5
+
+
+def test_conversations_that_the_assistant_opens_are_cut_and_unknown_speakers_told(place, capsys):
+    written(
+        "opened.jsonl", [{"messages": [turn(role, i) for role in ("assistant", "user", "assistant")]} for i in range(9)]
+    )
+    assert data.prepare(forked("opened.jsonl").data).counts["sft_train"] == 8
+    written("speakers.jsonl", [{"messages": [turn("seeker", i), turn("supporter", i)]} for i in range(9)])
+    capsys.readouterr()
+    forked("speakers.jsonl", "--force")
+    text = capsys.readouterr().out
+    assert "stop a run" in text and "row 1, turn 1" in text and SECRET not in text
+
+
+@pytest.mark.parametrize(
+    "test_row", [{"text": SECRET}, {"text": SECRET, "label": "another"}, {"text": SECRET, "label": ""}]
+)
+def test_a_split_that_the_mapping_does_not_fit_is_not_held_out(place, test_row):
+    (place / "rows").mkdir()
+    written("rows/train.jsonl", [{"text": said(i), "label": ("joy", "fear", "")[i % 3]} for i in range(12)])
+    written("rows/test.jsonl", [test_row])
+    recipe = forked("rows")
+    assert (recipe.data.test_split, recipe.data.test_size) == (None, load("gemma4-e4b-psych").data.test_size)
+    assert "'test' cannot be held out" in Path("my.yaml").read_text()
+
+
+def test_the_held_out_twin_of_the_split_is_found_whatever_its_case(place):
+    (place / "rows").mkdir()
+    for name in ("train_sft", "Test_sft", "test_prefs"):
+        written(f"rows/{name}.jsonl", ANSWERS)
+    assert forked("rows", "--split", "train_sft").data.test_split == "Test_sft"
+
+
+@pytest.mark.parametrize("origin", ["mine.yaml", "child.yaml"])
+def test_a_recipe_is_never_written_over_one_that_it_extends(place, origin, capsys):
+    Path("mine.yaml").write_text("extends: demo\nname: mine\nseed: 3\n")
+    Path("child.yaml").write_text("extends: mine.yaml\nname: child\n")
+    assert cli.main(["fork", origin, "--dataset", "pairs.jsonl", "-o", "mine.yaml", "--force"]) == 2
+    assert load("mine.yaml").seed == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-o", "demo"], "demo.yaml"), (["-o", "my.yaml", "--name", "no name"], "--name"),
+        (["-o", "my.yaml", "--config", "small"], "--config"), (["-o", "my.yaml", "--dataset", "hf://me/set"], "USER/NAME"),
+        (["-o", "my.yaml", "--split", "test"], "no split"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_command_makes_nothing(place, arguments, told, capsys):
+    before = sorted(place.iterdir())
+    assert cli.main(["fork", "demo", "--dataset", "pairs.jsonl", *arguments]) == 2
+    text = capsys.readouterr().err
+    assert told in text and ".my.yaml" not in text and sorted(place.iterdir()) == before
 
 
 def test_a_fork_of_a_release_on_the_hub_runs_to_a_release(tmp_path):

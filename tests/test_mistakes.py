@@ -61,7 +61,7 @@ def place(tmp_path) -> Path:
     return tmp_path
 
 
-def mistake(place: Path, hub, *arguments: str, token: str | None = None) -> str:
+def mistake(place: Path, hub, *arguments: str, token: str | None = None, module: str = "localpsych_recipes") -> str:
     """Runs as a user does; what was printed, once it is known to be one message and to have made nothing."""
     before = sorted(place.rglob("*"))
     environment = {
@@ -72,7 +72,7 @@ def mistake(place: Path, hub, *arguments: str, token: str | None = None) -> str:
         "HF_TOKEN": token or "",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "localpsych_recipes", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=place,
         env=environment,
         capture_output=True,
@@ -122,3 +122,12 @@ def test_a_table_without_a_header_is_not_quoted(place, hub):
 
 def test_a_stage_that_the_recipe_does_not_have(place, hub):
     assert "one of this recipe's stages" in mistake(place, hub[0], "recipe.yaml", "--only", "evaluate", token=hub[1])
+
+
+def test_the_rows_of_a_base_without_a_tokenizer_cannot_be_counted(place, hub):
+    arguments = ("data", "recipe.yaml", "--set", "base.model=./empty")
+    assert "tokenizer_config.json" in mistake(place, hub[0], *arguments, module="localpsych_recipes.cli")
+
+
+def test_a_release_is_no_recipe_to_run(place, hub):
+    assert "extends: hf://demo/base" in mistake(place, hub[0], "hf://demo/base", token=hub[1])

@@ -71,11 +71,17 @@ def test_a_changed_local_file_starts_over(tmp_path, monkeypatch):
     assert all(pipeline.fingerprint(one, s) != before[s.name] for s in STAGES)
 
 
-def test_another_commit_does_everything_after_prepare_again(tmp_path):
+FETCHED = {"commit": None, "sha256": "a" * 64}  # a file at an address
+
+
+@pytest.mark.parametrize(
+    ("base", "rows"), [({"commit": "b" * 40}, FETCHED), ({"commit": "a" * 40}, {**FETCHED, "sha256": "b" * 64})]
+)
+def test_another_commit_or_fetched_file_does_everything_after_prepare_again(tmp_path, base, rows):
     one = run(tmp_path, recipe())
-    rundir.write_json(one.dir.pins, {"base": {"commit": "a" * 40}, "datasets": [{"commit": None}]})
+    rundir.write_json(one.dir.pins, {"base": {"commit": "a" * 40}, "datasets": [FETCHED]})
     before = {s.name: pipeline.fingerprint(one, s) for s in STAGES}
-    rundir.write_json(one.dir.pins, {"base": {"commit": "b" * 40}, "datasets": [{"commit": None}]})
+    rundir.write_json(one.dir.pins, {"base": base, "datasets": [rows]})
     assert [s.name for s in STAGES if pipeline.fingerprint(one, s) != before[s.name]] == list(NAMES[1:])
 
 
@@ -146,3 +152,19 @@ def test_checkpoints_of_another_recipe_are_never_picked_up(tmp_path):
         place.checkpoints("sft", fingerprint).mkdir(parents=True)
     place.forget_checkpoints("sft", but="a" * 64)
     assert list(place.root.glob("sft/*")) == [place.checkpoints("sft", "a" * 64)]
+
+
+@pytest.mark.parametrize(
+    ("card", "known"),
+    [
+        ({"license": "other", "license_name": "qwen-research"}, ("other", "qwen-research")),
+        ({"license": "gemma", "license_name": None}, ("gemma", None)),
+        ({"license": None, "license_name": None}, ("mit", None)),
+        ({"license": "unknown", "license_name": None}, ("mit", None)),
+        ({"license": "other", "license_name": None}, ("mit", None)),
+    ],
+)
+def test_the_recipes_word_on_a_licence_never_stands_against_a_card(tmp_path, card, known):
+    one = run(tmp_path, recipe(base={"license": "mit"}, data={"license": "mit"}))
+    rundir.write_json(one.dir.pins, {"base": {"commit": "a" * 40, **card}, "datasets": [{"commit": None, **card}]})
+    assert [(pin["license"], pin["license_name"]) for pin in (one.pins["base"], *one.pins["datasets"])] == [known] * 2

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from localpsych_recipes import recipe_file
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Recipe, json_schema
-from localpsych_recipes.recipe_file import RecipeError, dump, load
+from localpsych_recipes.recipe_file import RecipeError, dump, load, load_with_origins
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
 MINIMAL = """\
@@ -143,6 +143,36 @@ def test_an_override_wins_and_false_takes_a_stage_out(tmp_path):
     recipe = load(written(tmp_path, MINIMAL), ["sft.learning_rate=1e-4", "dpo=false"])
     assert recipe.sft.learning_rate == 0.0001
     assert recipe.dpo is None
+
+
+def test_an_override_reaches_into_a_list_by_number(tmp_path):
+    mixed = "name: x\nbase: {model: a/b}\nsft:\ndata: {mixture: [{source: c/d, columns: {prompt: q, response: a}}]}\n"
+    recipe, origins = load_with_origins(written(tmp_path, mixed), ["data.mixture.0.weight=0.5"])
+    assert recipe.data.sources[0].weight == 0.5
+    assert str(origins[("data", "mixture", 0, "weight")]) == "--set"
+    for setting in ("data.mixture.1.weight=2", "data.mixture.first.weight=2", "data.mixture.1={}"):
+        with pytest.raises(UserError, match="number of an entry"):
+            load(written(tmp_path, mixed), [setting])
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("data=[a]", "data: ['a'], expected keys with their values"), ("data.columns=rows", "expected keys with"),
+        ("sft=true", "sft: true, expected keys"), ("data.mixture={source: a}", "data.mixture: a mapping, expected a list"),
+        ("name=5", "name: 5, expected text; put it in quotes"), ("base=null", "base: nothing, expected keys"),
+        ("data.labels={good: {yes: true}}", "data.labels.good.yes: true, expected text; put it in quotes"),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_kind_is_told_in_the_recipe_s_words(tmp_path, override, told):
+    found = problems(tmp_path, MINIMAL, [override])
+    assert any(told in problem for problem in found)
+    assert not any(word in "".join(found) for word in ("dictionary", "tuple", "instance of"))
+
+
+def test_what_is_held_out_is_not_asked_of_a_stage_that_has_no_rows(tmp_path):
+    found = problems(tmp_path, MINIMAL, ["data.use=dpo", "sft.eval_steps=5"])
+    assert len(found) == 1 and "every source is for `dpo` alone" in found[0]
 
 
 @pytest.mark.parametrize("override", ["sft.learning_rate", "=1", "sft..x=1", "sft.x=[", "extends=demo"])

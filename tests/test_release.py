@@ -1,4 +1,7 @@
-"""A recipe runs from end to end, once; killed anywhere it goes on to the same release; so it does on two ranks."""
+"""A recipe runs from end to end, once; killed anywhere it goes on to the same release; so it does on two ranks.
+
+Another one, on a mixture of labelled sets with a teacher, ends in a release that says what it was made from.
+"""
 
 import json
 import logging
@@ -7,8 +10,11 @@ import shutil
 import time
 from pathlib import Path
 
+import labelled_sets
 import pytest
+import test_llama_cpp
 
+from localpsych_recipes import recipe_file
 from localpsych_recipes.demo import tiny_gemma4
 from tests import world as worlds
 
@@ -38,9 +44,7 @@ def undisturbed(world) -> Path:
 
 
 def test_a_recipe_ends_in_three_private_repositories_with_tags_cards_and_the_recipe(world, undisturbed):
-    from huggingface_hub import HfApi
-
-    api = HfApi(endpoint=world.hub.url, token=world.token)
+    api = world.api
     for name in REPOSITORIES:
         info = api.model_info(f"demo/{name}", files_metadata=True)
         assert info.private
@@ -133,19 +137,87 @@ def test_stages_are_chosen_and_gaps_refused(world, undisturbed, tmp_path):
     assert not (tmp_path / "new" / "release").exists()
 
 
-def forget_repositories(world) -> None:
-    from huggingface_hub import HfApi
+@pytest.fixture(scope="module")
+def teacher(llama, tmp_path_factory):
+    """A llama-server that writes gibberish under the name of a model that the Hub has a card of."""
+    folder = test_llama_cpp.tiny_llama(tmp_path_factory.mktemp("teacher"), width=64)
+    gguf = llama.convert(folder, folder / "teacher.gguf", outtype="bf16", name="Teacher")
+    end_soon, threads = ("--logit-bias", "1+1.5"), ("--threads", "1", "--threads-batch", "1")
+    with llama.serve(gguf, ctx=2048, slots=4, extra=("--alias", "demo/teacher", *end_soon, *threads)) as server:
+        yield server
 
-    api = HfApi(endpoint=world.hub.url, token=world.token)
+
+@pytest.fixture(scope="module")
+def mixed(world, teacher) -> Path:
+    """A run on five labelled sets, one of them on the Hub, whose answers the teacher completed."""
+    folder = world.folder / "home-of-alice"
+    labelled_sets.write(folder)
+    card = world.folder / "README.md"
+    card.write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    world.put("stress", "dataset", [card, *(folder / "stress").iterdir()])
+    card.write_text("---\nlicense: llama3.1\n---\n")
+    world.put("teacher", "model", [card])
+    recipe = world.folder / "mixture.yaml"
+    recipe.write_text(labelled_sets.RECIPE.format(folder=folder, server=teacher.url))
+    run_dir = world.folder / "mixed"
+    (run_dir.parent / "mixed.txt").write_text(world.run(run_dir, recipe=recipe, settings=()))
+    return run_dir
+
+
+def published(world, tmp_path, repository: str) -> dict[str, str]:
+    """The texts of a repository on the Hub, by name."""
+    folder = Path(world.api.snapshot_download(f"demo/{repository}", local_dir=tmp_path / repository))
+    texts = (p for p in folder.iterdir() if p.is_file() and p.suffix in ("", ".md", ".yaml"))
+    return {p.name: p.read_text(encoding="utf-8") for p in texts}
+
+
+def test_a_mixture_with_a_teacher_is_released_with_all_that_it_was_made_from(world, mixed, teacher, tmp_path):
+    rows, train, test = (sum(column) for column in zip(*labelled_sets.ROWS_TRAIN_TEST, strict=True))
+    report = json.loads((mixed / "reports/augment.json").read_text())["results"]
+    assert report["rows"] == {"sft_train": train, "sft_test": test}
+    written = [json.loads(line)["text"] for line in (mixed / "augmented/teacher.jsonl").read_text().splitlines()]
+    private = [str(world.folder), teacher.url, "home-of-alice", "participants", labelled_sets.CANARY]
+    private += [text for text in written if len(text) > 9]  # a shorter one may stand anywhere by chance
+    assert len(private) > train
+    for repository in ("Llama-tiny-analyst-LoRA", "Llama-tiny-analyst", "Llama-tiny-analyst-GGUF"):
+        texts = published(world, tmp_path, repository)
+        text = texts["README.md"]
+        names = ("the folder `isear`", "[demo/stress](", "the file `depression.csv`", "`severity.csv`", "`sdcnl`")
+        for name, counts in zip(names, labelled_sets.ROWS_TRAIN_TEST, strict=True):
+            row = next(line for line in text.splitlines() if line.startswith("| ") and name in line)
+            assert "| {} | {} | {} |".format(*counts) in row
+        assert f"| rows read | {rows} |" in text and f"| in the training split | {train} |" in text
+        assert f"into {train + test - report['kept_template']} of the {train + test} answers" in text
+        assert "demo/stress is cc-by-nc-4.0, non-commercial" in text and "demo/teacher: llama3.1" in text
+        assert "**Built with Llama.**" in text and "Llama 3.1 Community License" in texts["NOTICE"]
+        assert not [text for text in private for content in texts.values() if text in content]
+
+
+def test_the_published_recipe_of_a_mixture_asks_for_the_same_rows(world, mixed, tmp_path):
+    text = published(world, tmp_path, "Llama-tiny-analyst")["recipe.yaml"]
+    (tmp_path / "again.yaml").write_text(text)
+    recipe, pins = recipe_file.load(tmp_path / "again.yaml"), json.loads((mixed / "pins.json").read_text())
+    assert [source.source for source in recipe.data.sources] == [
+        "./isear", "demo/stress", "./depression.csv", "./severity.csv", "./sdcnl",
+    ]  # fmt: skip
+    assert recipe.data.sources[1].revision == pins["datasets"][1]["commit"]
+    assert pins["datasets"][0]["sha256"]["train.csv"] in text and pins["datasets"][2]["sha256"] in text
+
+
+def test_a_mixture_run_again_does_nothing_and_with_another_step_count_asks_no_teacher(world, mixed, teacher):
+    recipe = world.folder / "mixture.yaml"
+    assert len(re.findall("done before", world.run(mixed, recipe=recipe, settings=()))) == 7
+    text = world.run(mixed, "--until", "sft", recipe=recipe, settings=("sft.max_steps=1",))
+    assert "augment: done before" in text and "] sft\n" in text
+
+
+def forget_repositories(world) -> None:
     for name in REPOSITORIES:
-        api.delete_repo(f"demo/{name}", missing_ok=True)
+        world.api.delete_repo(f"demo/{name}", missing_ok=True)
 
 
 def on_the_hub(world) -> set[str]:
-    from huggingface_hub import HfApi
-
-    api = HfApi(endpoint=world.hub.url, token=world.token)
-    return {name for name in REPOSITORIES if api.repo_exists(f"demo/{name}")}
+    return {name for name in REPOSITORIES if world.api.repo_exists(f"demo/{name}")}
 
 
 def commit_arrives():

@@ -7,13 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from localpsych_recipes import local_hub
 from localpsych_recipes.local_hub import LocalHub
 from localpsych_recipes.rundir import file_sha256
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 RECIPE = CHECKOUT / "recipes" / "demo.yaml"
@@ -35,9 +39,23 @@ class World:
     def environment(self) -> dict[str, str]:
         return {**os.environ, **self.hub.environment(self.token), "HF_HOME": str(self.folder / "hf-home")}
 
-    def command(self, run_dir: Path, *arguments: str, settings=SMALL, launcher=()) -> list[str]:
+    @property
+    def api(self) -> HfApi:
+        from huggingface_hub import HfApi
+
+        return HfApi(endpoint=self.hub.url, token=self.token)
+
+    def put(self, name: str, kind: str, paths: Iterable[Path]) -> None:
+        """A private repository of the user's with these files."""
+        from huggingface_hub import CommitOperationAdd
+
+        files = [CommitOperationAdd(path.name, path) for path in paths if path.is_file()]
+        self.api.create_repo(f"{USER}/{name}", repo_type=kind, private=True)
+        self.api.create_commit(f"{USER}/{name}", files, repo_type=kind, commit_message="Add files")
+
+    def command(self, run_dir: Path, *arguments: str, recipe=RECIPE, settings=SMALL, launcher=()) -> list[str]:
         settings = [word for setting in settings for word in ("--set", setting)]
-        program = ["localpsych_recipes", str(RECIPE), "--run-dir", str(run_dir), *settings, *arguments]
+        program = ["localpsych_recipes", str(recipe), "--run-dir", str(run_dir), *settings, *arguments]
         accelerate = [str(Path(sys.executable).with_name("accelerate")), "launch", *launcher]
         return [*accelerate, "-m", *program] if launcher else [sys.executable, "-m", *program]
 
@@ -74,20 +92,13 @@ def threads(how: dict) -> dict[str, str]:
 
 def make(folder: Path, base: Path, rows: Path) -> World:
     """Starts the Hub and puts `base` and the dataset in `rows` on it. The caller closes `hub`."""
-    from huggingface_hub import CommitOperationAdd, HfApi
-
     token = local_hub.new_token()
     hub = LocalHub(folder / "hub", tokens={token: USER})
     hub.__enter__()
-    api = HfApi(endpoint=hub.url, token=token)
-    for repo_id, kind, source in (
-        (f"{USER}/tiny-gemma4", "model", base),
-        (f"{USER}/kind-and-unkind-answers", "dataset", rows),
-    ):
-        api.create_repo(repo_id, repo_type=kind, private=True)
-        files = [CommitOperationAdd(p.name, p) for p in sorted(source.iterdir()) if p.is_file()]
-        api.create_commit(repo_id, files, repo_type=kind, commit_message="Add files")
-    return World(hub, token, folder)
+    world = World(hub, token, folder)
+    world.put("tiny-gemma4", "model", sorted(base.iterdir()))
+    world.put("kind-and-unkind-answers", "dataset", sorted(rows.iterdir()))
+    return world
 
 
 def released(run_dir: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from localpsych_recipes.recipe.data import columns_of
 
 # counts of the rows, in the order in which they were made
 ROWS = (
-    ("rows", "rows in the source"),
+    ("rows", "rows read"),
     ("empty", "with an empty field, dropped"),
     ("duplicates", "repeated rows"),
     ("duplicates_dropped", "of them dropped"),

@@ -78,7 +78,7 @@ class _Reading:
     def __init__(self, data: Data, source: Source, templates: Mapping[str, str]):
         self.data, self.source = data, source
         self.templates = {part: words for part, words in templates.items() if part != "score"}
-        self.clean = Cleaner(html=source.html, repair=data.repair)
+        self.clean = Cleaner(html=source.html, repair=data.repair, separator=source.turns.separator)
         self.counts = {"rows": 0, "empty": 0}
         by = (columns.PROMPT,) if source.columns.score else ()
         by = (*by, source.group_by) if source.group_by not in (None, *by) else by
@@ -136,4 +136,4 @@ def _own_text(cells: columns.Cells, conversation: Conversation) -> str:
     if len(own) < len(cells):  # a list of messages: what is said in it, not how it is written
         pair = conversation.pair
         own += [conversation.system or "", *conversation.texts, *((pair.chosen, pair.rejected) if pair else ())]
-    return "\n".join(own if conversation.score is None else [*own, str(conversation.score)])
+    return "\0".join(own if conversation.score is None else [*own, str(conversation.score)])

@@ -123,8 +123,9 @@ def _ids(messages: list[dict[str, str]], tokenizer: Any, kwargs: dict[str, Any],
     try:
         return tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **more, **kwargs)["input_ids"]
     except TemplateError:  # its own words may quote a message
+        roles = ", ".join(dict.fromkeys(message["role"] for message in messages))
         raise UserError(
-            f"the base's chat template refuses a conversation of {', '.join(message['role'] for message in messages)}",
+            f"the base's chat template refuses a conversation of {roles}",
             "turns in an order that it knows; some know no system turn, not even one that a row brings along",
             "set data.system_in: user, which puts the system prompt before the first question",
         ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -59,8 +60,8 @@ class Prepared:
 
     def targets(self, row: int) -> list[int]:
         """Where the answers that SFT learns stand in a conversation's texts."""
-        answers = self.conversations[row].answers(self.source(row).train_on)
-        return [at for at in answers if (row, at) not in self.never_learnt]
+        answers, never = self.conversations[row].answers(self.source(row).train_on), self.never_learnt
+        return [at for at in answers if (row, at) not in never] if never else list(answers)
 
     def made_of(self, row: int, kind: Kind, split: Split) -> int:
         """How many rows of the kind one conversation makes."""
@@ -77,7 +78,11 @@ class Prepared:
             yield Pair(conversation.texts[conversation.last], _last(self.conversations[other]))
 
     def source(self, row: int) -> Source:
-        return self.data.sources[self.of[row]]
+        return self._sources[self.of[row]]
+
+    @cached_property
+    def _sources(self) -> tuple[Source, ...]:
+        return self.data.sources  # which makes them anew each time
 
     def _sft(self, row: int, split: Split) -> list[Row]:
         conversation, train_on, targets = self.conversations[row], self.source(row).train_on, self.targets(row)

@@ -144,19 +144,31 @@ def _read(path: Path) -> str:
 
 def _override(document: Document, override: str) -> None:
     key, equals, text = override.partition("=")
-    loc = tuple(int(part) if part.isdecimal() else part for part in key.strip().split("."))
+    loc = _located(document.values, key.strip().split("."))
     if not equals or "" in loc:
         raise UserError(f"--set {override}", "--set section.key=value", "write it as in --set sft.learning_rate=1e-4")
     if loc == ("extends",):
         raise UserError(f"--set {override}", "keys of the recipe itself", "write `extends` into a file of your own")
     try:
         document.set(loc, yaml_text.value(text), COMMAND_LINE)
-    except IndexError:
+    except (IndexError, TypeError):  # a list's entries have numbers
         do = "count the entries from 0"
         raise UserError(f"--set {override}", "the number of an entry that is there", do) from None
     except ValueError:
         do = "quote it, as in --set 'name=\"x\"'"
         raise UserError(f"--set {override}", "a YAML value behind the =", do) from None
+
+
+def _located(values: Any, parts: list[str]) -> tuple[str | int, ...]:
+    """The place that a dotted key means: "data.mixture.0.weight" is of the first entry of a list."""
+    loc: list[str | int] = []
+    for part in parts:
+        loc.append(int(part) if isinstance(values, list) and part.isdecimal() else part)
+        try:
+            values = values[loc[-1]]
+        except (LookupError, TypeError):
+            values = None
+    return tuple(loc)
 
 
 def _stages_off(values: dict[str, Any]) -> None:

@@ -62,14 +62,14 @@ class Document:
         IndexError for an entry of a list that is not there.
         """
         target: Any = self.values
-        for part in loc[:-1]:
-            if isinstance(target, list):
-                target = target[_entry(part, target)]
-                continue
-            if not isinstance(target.get(part), (dict, list)):
+        for at, part in enumerate(loc[:-1], 1):
+            if isinstance(target, dict) and not isinstance(target.get(part), (dict, list)):
                 target[part] = {}
+                self.origins[loc[:at]] = origin
             target = target[part]
-        target[_entry(loc[-1], target)] = value
+        if isinstance(target, list) and loc[-1] not in range(len(target)):
+            raise IndexError(loc[-1])
+        target[loc[-1]] = value
         forget(self.origins, loc)
         self.origins.update(dict.fromkeys(_places(value, loc), origin))
 
@@ -128,14 +128,6 @@ def _merge(into: Document, child: Document, values: dict[str, Any], loc: Loc) ->
             continue
         into.set(here, value, child.origins.get(here, child.origins[()]))
         into.origins.update({place: o for place, o in child.origins.items() if place[: len(here)] == here})
-
-
-def _entry(part: str | int, holder: dict[str, Any] | list[Any]) -> str | int:
-    if isinstance(holder, list):
-        if not isinstance(part, int) or part >= len(holder):
-            raise IndexError(part)
-        return part
-    return str(part)
 
 
 def _at(values: Any, loc: Loc) -> Any:

@@ -66,14 +66,14 @@ def test_a_template_without_one_of_its_cells_has_no_blank_end_and_without_all_of
     assert parts({"instruction": " ", "input": None, "a": "A"}, mapped)["prompt"] == ""
 
 
-@pytest.mark.parametrize("label", [0, "0", " 0 "])
+@pytest.mark.parametrize("label", [0, "0", " 0 ", 0.0])
 def test_a_label_becomes_its_words_however_it_is_stored(label: Any) -> None:
     mapped = {"prompt": "t", "response": "This is {label}."}
     made = parts({"t": "T", "label": label}, mapped, labels={"label": {"0": "joy", "1": "fear"}})
     assert made["response"] == "This is joy."
 
 
-@pytest.mark.parametrize("label", ["secret", None, "", 7])
+@pytest.mark.parametrize("label", ["secret", None, "", 7, 0.5, float("nan"), True])
 def test_a_value_without_words_is_refused_with_row_and_column_but_not_shown(label: Any) -> None:
     mapped, labels = {"prompt": "t", "response": "label"}, {"label": {"0": "joy"}}
     error = refused([{"t": "T", "label": "0"}, {"t": "T", "label": label}], mapped, labels=labels)

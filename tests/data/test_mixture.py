@@ -144,6 +144,50 @@ def test_a_worse_answer_is_not_learnt_even_where_the_best_one_is_dropped(tmp_pat
     assert prepared.counts["too_long"] == 1
 
 
+PREFERRED = {"prompt": "q", "chosen": "a", "rejected": "b"}
+
+
+def test_a_rejected_answer_is_learnt_from_no_row_and_no_source(tmp_path: Path) -> None:
+    pair = source(tmp_path / "p.jsonl", [{"q": "Q", "a": "good", "b": "bad"}], PREFERRED)
+    again = source(
+        tmp_path / "a.jsonl", [{"q": " Q ", "a": "bad\n"}, {"q": "Other", "a": "bad"}, {"q": "Q", "a": "new"}]
+    )
+    said = [("user", "Q"), ("assistant", "bad"), ("user", "And?"), ("assistant", "so")]
+    chat = {"m": [{"role": role, "content": text} for role, text in said]}
+    chats = source(tmp_path / "c.jsonl", [chat], {"messages": "m"})
+    prepared = prepare(pair, again, chats)
+    assert answers(prepared) == ["good", "bad", "new", "so"]
+    assert list(prepared.rows("sft", "train"))[1]["prompt"][0]["content"] == "Other"
+    assert pairs(prepared) == [("good", "bad")]
+    assert [of["worse_answers"] for of in prepared.counts["sources"]] == [0, 1, 1]
+    assert prepared.counts["sft_train"] == prepared.count("sft", "train") == 4
+
+
+def test_an_answer_that_is_chosen_here_and_rejected_there_is_not_learnt_and_an_equal_pair_is(tmp_path: Path) -> None:
+    rows = [("Q", "A", "B"), ("Q", "B", "C"), ("P", "same", "same")]
+    rows = [dict(zip("qab", row, strict=True)) for row in rows]
+    prepared = prepare(source(tmp_path / "p.jsonl", rows, PREFERRED))
+    assert answers(prepared) == ["A", "same"]
+    assert len(pairs(prepared)) == 3
+
+
+def test_a_templates_answer_that_is_the_rejected_one_is_not_learnt(tmp_path: Path) -> None:
+    columns = {"prompt": "{q} {b}", "response": "{b}", "chosen": "a", "rejected": "b"}
+    prepared = prepare(source(tmp_path / "p.jsonl", [{"q": "Q", "a": "A", "b": "B"}], columns))
+    assert answers(prepared) == []
+
+
+def test_votes_are_compared_whatever_white_space_the_question_has(tmp_path: Path) -> None:
+    rows = source(tmp_path / "a.jsonl", votes(("Why  me?", "best", 5), ("Why me?\n", "worse", 1)), SCORED)
+    assert (answers(prepare(rows)), pairs(prepare(rows))) == (["best"], [("best", "worse")])
+
+
+def test_the_votes_of_one_source_keep_worse_answers_out_of_another_without_votes(tmp_path: Path) -> None:
+    rows = votes(("Q", "best", 5), ("Q", "worse", 1), ("Q", "best", 2))  # given twice: as good as its better score
+    plain = source(tmp_path / "a.jsonl", rows, use="sft")
+    assert answers(prepare(plain, source(tmp_path / "b.jsonl", rows, SCORED, use="dpo"))) == ["best", "best"]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_all_answers_to_one_question_are_on_one_side(tmp_path: Path, seed: int) -> None:
     rows = votes(*((f"Q{n % 25}", f"A{n}", n) for n in range(100)))
@@ -209,6 +253,15 @@ def test_html_and_mojibake_are_mended_in_cells_and_in_messages_and_the_cells_cou
     assert answers(prepared) == ["Try it", "so it is"]
     assert list(prepared.rows("sft", "train"))[1]["prompt"][0]["content"] == "a <b>tag</b>"
     assert (prepared.counts["from_html"], prepared.counts["repaired"]) == (1, 2)
+
+
+@pytest.mark.parametrize("separator", ["</s>", "\u00a0|\u00a0", "\n"])
+def test_turns_are_parted_where_the_separator_is_markup_or_an_odd_space_itself(tmp_path: Path, separator: str) -> None:
+    said = separator.join(["<p>Hello</p>", "Hi\u00a0<b>there</b>"])
+    rows = source(tmp_path / "a.jsonl", [{"m": said}], {"messages": "m"}, turns={"separator": separator}, html=True)
+    prepared = prepare(rows)
+    assert answers(prepared) == ["Hi there"]
+    assert prepared.counts["from_html"] == 1
 
 
 def words(said: list[dict[str, str]]) -> int:

@@ -15,7 +15,7 @@ import test_llama_cpp
 from localpsych_recipes import recipe_file, rundir, training
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.llama_cpp import LlamaCpp, Server
-from localpsych_recipes.openai_server import Answer
+from localpsych_recipes.openai_server import Answer, Ledger
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.stages import augment
 
@@ -92,6 +92,25 @@ def test_what_was_written_is_used_from_then_on(served, tmp_path):
     again = augment.run(run)
     assert (again["asked"], again["reused"]) == (0, first["asked"]) and requests(served) == asked
     assert answers(run.dir.augmented) == once
+
+
+OLD_LINE = "Call 1-800-273-8255."
+
+
+@pytest.mark.parametrize("then, old, new", [("report", 3, 0), ("replace", 0, 3)])
+def test_outdated_help_lines_of_the_teacher_are_counted_and_replaced_where_asked(served, tmp_path, then, old, new):
+    run = a_run(tmp_path, served, ROWS[:4])
+    run.recipe = run.recipe.model_copy(update={"data": run.recipe.data.model_copy(update={"crisis_lines": then})})
+    with augment.teacher(run.recipe.augment) as server, Ledger(run.dir.augmented / "teacher.jsonl") as ledger:
+        asking = augment.Asking(run, server, ledger)
+        for row, _ in zip(
+            augment.read(run.dir.data / "sft_train.jsonl") + augment.read(run.dir.data / "sft_test.jsonl"), "abc"
+        ):
+            ledger.add(asking.request(row, augment.SEEDS[0]), Answer(OLD_LINE, cut=False))
+    results = augment.run(run)
+    assert (sum(results["crisis_lines"].values()), results["crisis_lines_replaced"]) == (3, new)
+    said = [text for texts in answers(run.dir.augmented).values() for text in texts]
+    assert (sum("1-800-273-8255" in text for text in said), sum("988" in text for text in said)) == (old, new)
 
 
 def test_equal_rows_are_asked_about_once(served, tmp_path):

@@ -96,7 +96,11 @@ def test_a_mixture_becomes_files_pins_lengths_and_a_report(tmp_path: Path, base:
     pins = rundir.read_json(run.dir.pins)
     files = [(pin["file"], pin["sha256"]) for pin in pins["datasets"]]
     assert files == [(name, rundir.file_sha256(tmp_path / name)) for name in ("pairs.jsonl", "chats.jsonl")]
-    assert (pins["base"]["model"], pins["base"]["commit"], pins["base"]["local"]["name"]) == ("someone/tiny", None, "base")
+    assert (pins["base"]["model"], pins["base"]["commit"], pins["base"]["local"]["name"]) == (
+        "someone/tiny",
+        None,
+        "base",
+    )
     assert str(tmp_path) not in json.dumps([pin | {"asked": None} for pin in (pins["base"], *pins["datasets"])])
     assert [path.name for path in licences.agreement_files(run.dir.agreements)] == ["LICENSE"]
 
