@@ -10,6 +10,7 @@ DEFAULTS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_VERBOSITY": "error",  # ten lines of "Retrying in ..." before our one message that nobody answers
     "TOKENIZERS_PARALLELISM": "false",  # forked data loaders would warn and hang
     "TRANSFORMERS_VERBOSITY": "error",
     "TRL_EXPERIMENTAL_SILENCE": "1",

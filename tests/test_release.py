@@ -177,8 +177,8 @@ def test_a_mixture_with_a_teacher_is_released_with_all_that_it_was_made_from(wor
     assert report["rows"] == {"sft_train": train, "sft_test": test}
     written = [json.loads(line)["text"] for line in (mixed / "augmented/teacher.jsonl").read_text().splitlines()]
     private = [str(world.folder), teacher.url, "home-of-alice", "participants", labelled_sets.CANARY]
-    private += [text for text in written if len(text) > 9]  # a shorter one may stand anywhere by chance
-    assert len(private) > train
+    long = [text for text in written if len(text) > 9]  # a shorter one may stand anywhere by chance
+    assert len(long) > 5
     for repository in ("Llama-tiny-analyst-LoRA", "Llama-tiny-analyst", "Llama-tiny-analyst-GGUF"):
         texts = published(world, tmp_path, repository)
         text = texts["README.md"]
@@ -190,7 +190,7 @@ def test_a_mixture_with_a_teacher_is_released_with_all_that_it_was_made_from(wor
         assert f"into {train + test - report['kept_template']} of the {train + test} answers" in text
         assert "demo/stress is cc-by-nc-4.0, non-commercial" in text and "demo/teacher: llama3.1" in text
         assert "**Built with Llama.**" in text and "Llama 3.1 Community License" in texts["NOTICE"]
-        assert not [text for text in private for content in texts.values() if text in content]
+        assert not [text for text in (*private, *long) for content in texts.values() if text in content]
 
 
 def test_the_published_recipe_of_a_mixture_asks_for_the_same_rows(world, mixed, tmp_path):

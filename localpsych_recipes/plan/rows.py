@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from localpsych_recipes import pipeline, rundir
 from localpsych_recipes.pipeline import Run
@@ -35,9 +36,12 @@ class Tokens:
 def training_rows(run: Run) -> dict[str, int | Unknown]:
     """Rows of each training stage: of the finished run, else of local sources."""
     stages = [stage for stage in ROWS if getattr(run.recipe, stage)]
+    local = [Path(source.source).expanduser() for source in run.recipe.data.sources if is_local(source.source)]
     if pipeline.finished(run, "prepare"):
         counts = run.report("prepare")["results"]["counts"]
-    elif all(is_local(source.source) for source in run.recipe.data.sources):
+    elif missing := [path.name for path in local if not path.exists()]:
+        return dict.fromkeys(stages, Unknown(f"{', '.join(missing)} is not here yet; the recipe says where to get it"))
+    elif len(local) == len(run.recipe.data.sources):
         from localpsych_recipes import data
 
         counts = data.prepare(run.recipe.data).counts
@@ -66,7 +70,9 @@ def trained_tokens(run: Run) -> int | Unknown:
 
 def lengths(run: Run) -> dict[str, list[list[int]]]:
     """Tokens of each row's prompt and answers by kind and split, from the finished prepare stage; empty without one."""
-    return (rundir.read_json(run.dir.data / "lengths.json") or {}) if pipeline.finished(run, "prepare") else {}
+    found = (rundir.read_json(run.dir.data / "lengths.json") or {}) if pipeline.finished(run, "prepare") else {}
+    # a teacher makes answers longer than prepare has counted them
+    return {name: rows for name, rows in found.items() if not (run.recipe.augment and name.startswith("sft"))}
 
 
 def tokens(rows: Sequence[Sequence[int]], knobs: Training) -> Tokens:

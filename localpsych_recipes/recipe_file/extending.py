@@ -29,8 +29,9 @@ CONSENT = (
 OF_A_SOURCE = tuple(f"data.{key}" for key in Source.model_fields if key != "test_size")
 # given by the child with another value than the parent's -> what the parent's own value said about, dropped with it
 BELONGING = {
-    "data.source": (*OF_A_SOURCE, "data.mixture"),
-    "data.mixture": (*OF_A_SOURCE, "data.test_size"),  # each entry says for itself what it holds out
+    # card.prose: what a person wrote of a model that learnt from other rows
+    "data.source": (*OF_A_SOURCE, "data.mixture", "card.prose"),
+    "data.mixture": (*OF_A_SOURCE, "data.test_size", "card.prose"),  # each entry says for itself what it holds out
     "base.model": ("base.revision", "base.hub_id", "base.license", "base.trust_remote_code"),
     "data.test_size": ("data.test_split",),  # one of the two
     "data.test_split": ("data.test_size",),

@@ -8,9 +8,9 @@ from localpsych_recipes.data.peek import Peek
 from localpsych_recipes.data.proposal import propose
 from localpsych_recipes.recipe import Columns
 
-SAID = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
-SHARE_GPT = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
-TALKS = {"messages": SAID, "conversations": SHARE_GPT, "dialog": ["q", "a"], "anything": SHARE_GPT}
+SAID = [{"role": "user", "content": "why is it so"}, {"role": "assistant", "content": "that is hard"}]
+SHARE_GPT = [{"from": "human", "value": "why is it so"}, {"from": "gpt", "value": "that is hard"}]
+TALKS = {"messages": SAID, "conversations": SHARE_GPT, "dialog": ["why is it so", "a"], "anything": SHARE_GPT}
 
 
 def seen(*records: dict, **classes: tuple[str, ...]) -> Peek:
@@ -25,28 +25,28 @@ def mapping(*records: dict) -> dict[str, str] | None:
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ({"id": 1, "Context": "q", "Response": "a"}, {"prompt": "Context", "response": "Response"}),
-        ({"question": "q", "answer": "a"}, {"prompt": "question", "response": "answer"}),
-        ({"questionText": "q", "answerText": "a"}, {"prompt": "questionText", "response": "answerText"}),
+        ({"id": 1, "Context": "why is it so", "Response": "that is hard"}, {"prompt": "Context", "response": "Response"}),
+        ({"question": "why is it so", "answer": "that is hard"}, {"prompt": "question", "response": "answer"}),
+        ({"questionText": "why is it so", "answerText": "that is hard"}, {"prompt": "questionText", "response": "answerText"}),
         (
-            {"instruction": "do", "input": "x", "output": "y"},
+            {"instruction": "say it well", "input": "x", "output": "well said then"},
             {"prompt": "{instruction}\n\n{input}", "response": "output"},
         ),
-        ({"instruction": "do", "input": "", "output": "y"}, {"prompt": "instruction", "response": "output"}),
+        ({"instruction": "say it well", "input": "", "output": "well said then"}, {"prompt": "instruction", "response": "output"}),
         (
-            {"prompt": "q", "chosen": "a", "rejected": "b"},
+            {"prompt": "why is it so", "chosen": "that is hard", "rejected": "so what then"},
             {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"},
         ),
         (
-            {"question": "q", "response_j": "a", "response_k": "b"},
+            {"question": "why is it so", "response_j": "that is hard", "response_k": "so what then"},
             {"prompt": "question", "chosen": "response_j", "rejected": "response_k"},
         ),
         ({"chosen": SAID, "rejected": SAID}, {"chosen": "chosen", "rejected": "rejected"}),
         *(({"id": 1, name: turns}, {"messages": name}) for name, turns in TALKS.items()),
-        ({"tags": ["a", "b"], "question": "q", "answer": "a"}, {"prompt": "question", "response": "answer"}),
-        ({"foo": "q", "bar": "a"}, None),
+        ({"tags": ["a", "b"], "question": "why is it so", "answer": "that is hard"}, {"prompt": "question", "response": "answer"}),
+        ({"foo": "why is it so", "bar": "that is hard"}, None),
         ({"text": "only text"}, None),
-        ({"chosen": "a", "rejected": "b"}, None),
+        ({"chosen": "that is hard", "rejected": "so what then"}, None),
         ({"chosen": SAID[1:], "rejected": SAID[1:]}, None),
         ({"question": 1, "answer": 2}, None),
     ],
@@ -58,7 +58,7 @@ def test_a_mapping_follows_from_names_and_content_and_is_one_that_a_recipe_takes
 
 
 def test_a_score_is_mapped_where_questions_have_several_answers():
-    rows = [{"question": "q", "answer": f"a{i}", "upvotes": str(i)} for i in range(2)]
+    rows = [{"question": "why is it so", "answer": f"answer number {i}", "upvotes": str(i)} for i in range(2)]
     assert mapping(*rows)["score"] == "upvotes"
     assert "score" not in mapping(rows[0])
     assert propose(seen(*rows)).pairs and propose(seen(*rows)).repeated
@@ -80,5 +80,5 @@ def test_texts_are_no_labels():
 
 
 def test_html_is_seen():
-    assert propose(seen({"question": "q", "answer": "<p>a</p>"})).html
+    assert propose(seen({"question": "why is it so", "answer": "<p>a</p>"})).html
     assert not propose(seen({"question": "is 1 < 2?", "answer": "2 > 1"})).html
