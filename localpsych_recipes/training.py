@@ -67,7 +67,9 @@ def arguments(run: Run, stage: str, knobs: Training) -> dict[str, Any]:
 
 def datasets(run: Run, kind: str, model_type: str, knobs: Training) -> dict[str, Dataset | None]:
     """The trainer's two arguments. UserError where there is nothing to train on, or nothing to evaluate as asked."""
-    found = {f"{name}_dataset": rows(run, kind, split, model_type) for name, split in (("train", "train"), ("eval", "test"))}
+    found = {
+        f"{name}_dataset": rows(run, kind, split, model_type) for name, split in (("train", "train"), ("eval", "test"))
+    }
     for name, wanted in (("train_dataset", True), ("eval_dataset", bool(knobs.eval_steps))):
         if wanted and found[name] is None:
             what = {"sft": "answer", "pairs": "pair of a better and a worse answer"}[kind]

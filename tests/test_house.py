@@ -20,9 +20,31 @@ FLOORS = (
     ("stages",),
     ("training", "cards", "licences"),
     ("models",),
-    ("attention", "data", "hub", "llama_cpp", "local_hub", "lora", "merging", "openai_server", "recipe_file", "skeleton"),
+    (
+        "attention",
+        "data",
+        "hub",
+        "llama_cpp",
+        "local_hub",
+        "lora",
+        "merging",
+        "openai_server",
+        "recipe_file",
+        "skeleton",
+    ),  # fmt: skip
     ("pipeline",),
-    ("chat_templates", "crisis_lines", "environment", "families", "machine", "progress", "recipe", "resources", "rundir", "trainer_keys"),
+    (
+        "chat_templates",
+        "crisis_lines",
+        "environment",
+        "families",
+        "machine",
+        "progress",
+        "recipe",
+        "resources",
+        "rundir",
+        "trainer_keys",
+    ),  # fmt: skip
     ("errors",),
 )
 LIGHT = ("cli", "recipe_file", "rundir", "pipeline", "families", "hub", "local_hub", "preflight", "summary", "__main__")

@@ -18,8 +18,9 @@ _ENCODING = "utf-8-sig"  # UTF-8, with or without the byte-order mark that sprea
 def records(path: Path, format: str | None = None) -> Iterator[Record]:
     """The records of a CSV, TSV, JSON, JSONL or Parquet file, or of lines of text, read as they are asked for.
 
-    format: one of FORMATS; None: by the file's suffix. Cells of CSV and TSV are text, whatever they look like. UserError for a file that cannot be read, is not UTF-8 or is
-    malformed: it names the row (counted from 1, without a header) or the line, never what stands there.
+    format: one of FORMATS; None: by the file's suffix. Cells of CSV and TSV are text, whatever they look like.
+    UserError for a file that cannot be read, is not UTF-8 or is malformed: it names the row (counted from 1, without a
+    header) or the line, never what stands there.
     """
     reader = FORMATS[format] if format else READERS.get(path.suffix.lower())
     if reader is None:

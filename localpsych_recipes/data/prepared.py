@@ -27,9 +27,9 @@ class Prepared:
 
     counts: rows, empty, duplicates, duplicates_dropped, near_duplicates, near_duplicates_dropped, too_short, too_long,
     over_max_rows, leaks and leaks_dropped count rows of the sources; train and test those of either side, as often as
-    their weight takes them; sft_train, sft_test, pairs_train and pairs_test what is made of them;
-    worse_answers answers that SFT never learns; prompts_in_both_splits different prompts; equal_pairs pairs whose two answers are the same; from_html and repaired
-    cells; crisis_lines lines by name. `sources` has the same for each source.
+    their weight takes them; sft_train, sft_test, pairs_train and pairs_test what is made of them; worse_answers answers
+    that SFT never learns; prompts_in_both_splits different prompts; equal_pairs pairs whose two answers are the same;
+    from_html and repaired cells; crisis_lines lines by name. `sources` has the same for each source.
     """
 
     data: Data

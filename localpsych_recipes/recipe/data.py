@@ -27,14 +27,18 @@ class Columns(Section):
         str | None, Field(min_length=1, description="the answer to learn in SFT; `chosen` where absent")
     ] = None
     chosen: Annotated[
-        str | None, Field(min_length=1, description="the preferred answer of a pair, or the conversation that ends in it")
+        str | None,
+        Field(min_length=1, description="the preferred answer of a pair, or the conversation that ends in it"),
     ] = None
     rejected: Annotated[
         str | None, Field(min_length=1, description="the worse answer, or its conversation; never a target of SFT")
     ] = None
     messages: Annotated[
         str | None,
-        Field(min_length=1, description="whole conversations: messages, ShareGPT, texts in turn, or one text that `turns` cuts"),
+        Field(
+            min_length=1,
+            description="whole conversations: messages, ShareGPT, texts in turn, or one text that `turns` cuts",
+        ),
     ] = None
     score: Annotated[
         str | None,
@@ -92,7 +96,8 @@ class Turns(Section):
     ] = {}
     join: Annotated[bool, Field(description="turns of one speaker in a row become one; else they are an error")] = False
     opening: Annotated[
-        Literal["fail", "cut"], Field(description="a conversation that the assistant opens: an error, or its opening is cut")
+        Literal["fail", "cut"],
+        Field(description="a conversation that the assistant opens: an error, or its opening is cut"),
     ] = "fail"
 
     def rules(self):
@@ -108,12 +113,16 @@ class Turns(Section):
 class Source(Section):
     """One set of rows."""
 
-    source: Annotated[str, Field(min_length=1, description="Hub dataset id, local file or folder, or https address of a file")]
+    source: Annotated[
+        str, Field(min_length=1, description="Hub dataset id, local file or folder, or https address of a file")
+    ]
     revision: Annotated[
         str | None, Field(description="commit, branch or tag of a Hub dataset; pinned at the first run")
     ] = None
     name: Annotated[str | None, Field(description="configuration of a Hub dataset with several")] = None
-    split: Annotated[str, Field(description="split of a Hub dataset to read, or the file of that name in a folder")] = "train"
+    split: Annotated[str, Field(description="split of a Hub dataset to read, or the file of that name in a folder")] = (
+        "train"
+    )
     format: Annotated[
         Literal["csv", "tsv", "json", "jsonl", "parquet", "lines"] | None,
         Field(description="of a local file; null: by its suffix; lines: one column `text`, a row a line"),
@@ -126,21 +135,29 @@ class Source(Section):
     ] = {}
     turns: Turns = Turns()
     html: Annotated[bool, Field(description="cells hold HTML: it becomes text, images go")] = False
-    use: Annotated[Literal["all", "sft", "dpo"], Field(description="which training stages learn from these rows")] = "all"
+    use: Annotated[Literal["all", "sft", "dpo"], Field(description="which training stages learn from these rows")] = (
+        "all"
+    )
     train_on: Annotated[
         Literal["all", "last"], Field(description="SFT's targets in a conversation: every answer, or the last alone")
     ] = "all"
     pairs: Annotated[
         Literal["best", "all"],
-        Field(description="with `score`: the best answer against each worse one, or every better one against each worse"),
+        Field(
+            description="with `score`: the best answer against each worse one, or every better one against each worse"
+        ),
     ] = "best"
     weight: Annotated[
         float, Field(gt=0, description="how often its training rows are taken: 0.5 half of them, 2 each twice")
     ] = 1.0
-    max_rows: Annotated[int | None, Field(gt=0, description="rows kept after the shuffle; null: all")] = None
+    max_rows: Annotated[
+        int | None, Field(gt=0, description="rows kept of each of its splits after the shuffle; null: all")
+    ] = None
     group_by: Annotated[
         str | None,
-        Field(description="a column, or `prompt`: rows that agree in it stay on one side of the split; null: rows alone"),
+        Field(
+            description="a column, or `prompt`: rows that agree in it stay on one side of the split; null: rows alone"
+        ),
     ] = None
     test_size: Annotated[float | None, Field(gt=0, lt=1, description="share held out, rounded up to whole rows")] = None
     test_split: Annotated[str | None, Field(description="the source's own held-out split, instead of test_size")] = None
@@ -172,7 +189,9 @@ class Data(Source):
     mixture: Annotated[
         tuple[Source, ...], Field(strict=False, description="several sources; the keys of each stand in its entry")
     ] = ()
-    system: Annotated[str | None, Field(description="system prompt of every conversation that has none of its own")] = None
+    system: Annotated[str | None, Field(description="system prompt of every conversation that has none of its own")] = (
+        None
+    )
     system_in: Annotated[
         Literal["system", "user"], Field(description="its place: a system turn, or before the first user turn's text")
     ] = "system"
@@ -183,7 +202,9 @@ class Data(Source):
     repair: Annotated[
         bool, Field(description="text that was decoded wrongly and non-breaking spaces are mended, and counted")
     ] = True
-    empty: Annotated[Literal["drop", "fail"], Field(description="rows with an empty field: counted, then this")] = "drop"
+    empty: Annotated[Literal["drop", "fail"], Field(description="rows with an empty field: counted, then this")] = (
+        "drop"
+    )
     duplicates: Annotated[Literal["keep", "drop"], Field(description="identical rows: counted, then this")] = "keep"
     near_duplicates: Annotated[
         Literal["keep", "drop"], Field(description="rows that differ in little: counted, then this")
@@ -193,12 +214,16 @@ class Data(Source):
         Field(description="training rows equal or nearly equal to a held-out one: counted, then this"),
     ] = "keep"
     similarity: Annotated[
-        float, Field(gt=0, lt=1, description="from which on two rows are near duplicates: shared share of their 3-word runs")
+        float,
+        Field(gt=0, lt=1, description="from which on two rows are near duplicates: shared share of their 3-word runs"),
     ] = 0.8
     min_tokens: Annotated[
-        int | None, Field(gt=0, description="shorter conversations are dropped; tokens of the base, chat template included")
+        int | None,
+        Field(gt=0, description="shorter conversations are dropped; tokens of the base, chat template included"),
     ] = None
-    max_tokens: Annotated[int | None, Field(gt=0, description="longer conversations are dropped; counted likewise")] = None
+    max_tokens: Annotated[int | None, Field(gt=0, description="longer conversations are dropped; counted likewise")] = (
+        None
+    )
     crisis_lines: Annotated[
         Literal["report", "replace"],
         Field(description="outdated or wrong help lines in answers and in the recipe's own texts: counted, then this"),

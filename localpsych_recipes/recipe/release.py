@@ -54,8 +54,10 @@ class Push(Section):
     private: Annotated[bool, Field(description="false publishes to everyone")] = True
     despite_licences: Annotated[
         Strings,
-        Field(description="licences of base or data, by their ids (`unknown` where none is stated), under which you "
-              "publish to everyone although they are for research only, non-commercial or not known"),
+        Field(
+            description="licences of base or data, by their ids (`unknown` where none is stated), under which you "
+            "publish to everyone although they are for research only, non-commercial or not known"
+        ),
     ] = ()
     adapter: Annotated[RepoName | None, Field(description="default: NAME-LoRA")] = None
     merged: Annotated[RepoName | None, Field(description="default: NAME")] = None

@@ -102,7 +102,9 @@ class Dpo(Training):
 class Augment(Section):
     """A teacher model writes each reference answer from the conversation and the answer that the template made."""
 
-    server: Annotated[str, Field(description="address of an OpenAI-compatible server, with its /v1")] = "http://127.0.0.1:8080/v1"
+    server: Annotated[str, Field(description="address of an OpenAI-compatible server, with its /v1")] = (
+        "http://127.0.0.1:8080/v1"
+    )
     allow_remote: Annotated[
         bool, Field(description="a server on another machine: the dataset's texts leave this one")
     ] = False

@@ -100,7 +100,9 @@ def keep_sixteen_bit(run: Run, source: Path, folder: Path, outtype: str) -> dict
 def convert_adapter(run: Run, tools: llama_cpp.LlamaCpp) -> dict[str, Any]:
     target = run.dir.adapter_gguf
     base = models.base_folder(run.recipe.base, run.pins)
-    tools.convert_lora(base, run.final_adapter, target, outtype="f16", name=f"{run.recipe.name}-LoRA", metadata=metadata(run))
+    tools.convert_lora(
+        base, run.final_adapter, target, outtype="f16", name=f"{run.recipe.name}-LoRA", metadata=metadata(run)
+    )
     return described(target, "LoRA F16")
 
 

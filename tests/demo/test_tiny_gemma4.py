@@ -42,8 +42,12 @@ def test_it_loads_as_gemma4_with_three_towers_in_bfloat16(folder):
 
 
 def test_the_last_layers_share_keys_and_values_and_own_none(shapes):
-    own = {name.split(".layers.")[1].split(".")[0] for name in shapes if "language_model" in name and ".k_proj." in name}
-    queries = {name.split(".layers.")[1].split(".")[0] for name in shapes if "language_model" in name and ".q_proj." in name}
+    own = {
+        name.split(".layers.")[1].split(".")[0] for name in shapes if "language_model" in name and ".k_proj." in name
+    }
+    queries = {
+        name.split(".layers.")[1].split(".")[0] for name in shapes if "language_model" in name and ".q_proj." in name
+    }
     assert (own, queries) == ({"0", "1"}, {"0", "1", "2", "3"})
 
 
