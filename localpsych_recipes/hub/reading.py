@@ -17,8 +17,9 @@ RECIPE = "recipe.yaml"  # in each repository of a release
 KEYS = {"model": "base.model", "dataset": "data.source"}  # where a recipe names a repository of each kind
 # of a model, in patterns of fnmatch, whose * crosses folders; code is run only under base.trust_remote_code
 MODEL_FILES = (
-    "*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py", "README.md", "LICENSE*", "NOTICE*",
-    "USE_POLICY*",
+    "*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py", "README.md",
+    # agreements, in whatever case their authors write them
+    "[Ll][Ii][Cc][Ee][Nn][CcSs][Ee]*", "[Nn][Oo][Tt][Ii][Cc][Ee]*", "*[Uu][Ss][Ee]_[Pp][Oo][Ll][Ii][Cc][Yy]*",
 )  # fmt: skip
 # the same weights once more, in other layouts
 MODEL_COPIES = ("original/*", "onnx/*", "consolidated*.safetensors")

@@ -46,6 +46,7 @@ def run(run: Run) -> dict[str, Any]:
     for name, split in splits.items():
         # file by file rather than the folder anew: teacher.jsonl is in it, and must be there whatever happens
         write(folder / f"{name}.jsonl", [with_text(augment, row, next(written)) for row in split])
+    run.say(f"      {len(texts) - texts.count(None):,} of {len(texts):,} answers with the teacher's words")
     return {
         "teacher": Path(server.model).name if Path(server.model).is_absolute() else server.model,
         "server": server.where,
