@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +151,9 @@ def guarded(function: Callable[[argparse.Namespace], int], args: argparse.Namesp
     except UserError as error:
         complain(error)
         return error.exit_code
+    except BrokenPipeError:  # whoever reads, `head` or a pager, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it once more at its end
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         complain("interrupted; the same command goes on from here")
         return 130

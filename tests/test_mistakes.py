@@ -131,3 +131,9 @@ def test_the_rows_of_a_base_without_a_tokenizer_cannot_be_counted(place, hub):
 
 def test_a_release_is_no_recipe_to_run(place, hub):
     assert "extends: hf://demo/base" in mistake(place, hub[0], "hf://demo/base", token=hub[1])
+
+
+def test_a_reader_who_has_seen_enough_is_no_mistake():
+    command = f"{sys.executable} -m localpsych_recipes.cli check demo --resolved | true"
+    done = subprocess.run(command, shell=True, cwd=CHECKOUT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
