@@ -253,3 +253,14 @@ def test_the_table_in_the_readme_has_a_row_for_every_recipe_with_its_base():
     assert rows.keys() == RECIPES.keys()
     for name in REPRODUCTIONS:
         assert resolved(name).base.model in rows[name]
+
+
+@pytest.mark.parametrize("document", ["README.md", "recipes/README.md"])
+def test_every_recipe_that_a_document_shows_is_one(document, tmp_path):
+    """A part of one is laid over a shipped recipe."""
+    shown = re.findall(r"^```yaml\n(.*?)^```", (CHECKOUT / document).read_text(), re.MULTILINE | re.DOTALL)
+    assert shown
+    for text in shown:
+        head = "" if text.startswith("extends:") else "extends: gemma4-e4b-psych\nname: shown\n"
+        (tmp_path / "shown.yaml").write_text(head + text)
+        assert recipe_file.load(tmp_path / "shown.yaml").name in ("shown", "my-companion")

@@ -21,8 +21,9 @@ def dump(recipe: Recipe, pins: dict[str, Any], teacher: str | None = None) -> st
     values = recipe.model_dump(mode="json")
     notes = _base(values["base"], pins["base"])
     sources = values["data"]["mixture"] or [values["data"]]
+    taken: set[str] = set()
     for values_of, pin, source in zip(sources, pins["datasets"], recipe.data.sources, strict=True):
-        notes += _data(values_of, pin, source)
+        notes += _data(values_of, pin, source, taken)
     if values["augment"]:
         notes += _augment(values["augment"], teacher)
     for stage in ("sft", "dpo"):
@@ -45,17 +46,21 @@ def _base(base: dict[str, Any], pin: dict[str, Any]) -> list[str]:
     return [f"The base was the local folder {name}{_digest((local or {}).get('sha256'))}; {where}."]
 
 
-def _data(data: dict[str, Any], pin: dict[str, Any], source: Source) -> list[str]:
+def _data(data: dict[str, Any], pin: dict[str, Any], source: Source, taken: set[str]) -> list[str]:
+    """taken: names of the sources before this one; two of the same name, once in two folders, are told apart."""
     if pin.get("id"):
         data["revision"] = pin.get("commit") or data["revision"]
         return []
     name, what = file_name(pin.get("file") or data["source"]), kind(pin)
-    data["source"], data["revision"] = f"./{name}", None
+    here = name if name not in taken else f"{len(taken) + 1}-{name}"
+    taken.add(here)
+    data["source"], data["revision"] = f"./{here}", None
+    where = f"put that {what} into {HERE}" + (f" as {here}" if here != name else "")
     found = digests(pin, source)
     if what == "file":
-        return [f"The rows were those of {name}{_digest(found.get(name))}; put that file into {HERE}."]
+        return [f"The rows were those of {name}{_digest(found.get(name))}; {where}."]
     files = ", ".join(f"{file}{_digest(digest)}" for file, digest in found.items())
-    return [f"The rows were those of the folder {name}{files and f': {files}'}; put that folder into {HERE}."]
+    return [f"The rows were those of the folder {name}{files and f': {files}'}; {where}."]
 
 
 def kind(pin: dict[str, Any]) -> str:

@@ -51,6 +51,19 @@ def test_each_source_of_a_mixture_is_a_row_with_its_licence_counts_and_weight(tm
         ModelCard(text).validate()
 
 
+def test_two_files_of_one_name_are_two_files_in_the_published_recipe(tmp_path) -> None:
+    pair = {"columns": {"prompt": "q", "response": "a"}}
+    sources = ({**pair, "source": "/home/alice/one/train.csv"}, {**pair, "source": "/home/alice/two/train.csv"})
+    pins = [{"id": None, "commit": None, "file": "train.csv", "license": None, "sha256": n * 64} for n in "12"]
+    run = mixture(tmp_path, *sources, pins=tuple(pins))
+    card.run(run)
+    text = (run.dir.release("adapter") / "recipe.yaml").read_text()
+    (tmp_path / "again.yaml").write_text(text)
+    again = recipe_file.load(tmp_path / "again.yaml")
+    assert [source.source for source in again.data.sources] == ["./train.csv", "./2-train.csv"]
+    assert f"train.csv (sha256 {'2' * 64}); put that file into the folder that you run this in as 2-train.csv" in text
+
+
 def test_of_a_folder_only_the_files_that_were_read_are_named(tmp_path) -> None:
     run = mixture(tmp_path, POSTS, VOTES, pins=(POSTS_PIN, VOTES_PIN))
     texts = [*cards(run).values(), *((run.dir.release(kind) / "recipe.yaml").read_text() for kind in KINDS)]
