@@ -24,6 +24,22 @@ def base_folder(base: Base, pins: dict[str, Any]) -> Path:
     return hub.snapshot(base.model, pins["base"]["commit"])
 
 
+def tokenizer_folder(base: Base, commit: str | None = None) -> Path:
+    """Where the base's tokenizer and configuration are: enough to look at rows, without gigabytes of weights.
+
+    commit: of a base on the Hub, before `base.revision`. UserError where one of the two is missing.
+    """
+    folder = Path(base.model).expanduser()
+    if not is_local(base.model):
+        from localpsych_recipes import hub
+
+        folder = hub.files(base.model, commit or base.revision, ("config.json", *TOKENIZER_FILES))
+    if missing := [name for name in ("config.json", "tokenizer_config.json") if not (folder / name).is_file()]:
+        expected = "a base with its configuration and its tokenizer"
+        raise UserError(f"base.model: {base.model} holds no {' and no '.join(missing)}", expected, "check base.model")
+    return folder
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The base's tokenizer as it is on disk, its chat template fit for training. UserError if it has none that is."""
     from transformers import AutoTokenizer, PreTrainedTokenizerFast

@@ -21,31 +21,25 @@ def run(run: Run) -> dict[str, Any]:
     """Results: the pins and the counts of rows. Nothing is written before base and rows have both been read."""
     from datasets import disable_progress_bars
 
-    rows, before = (
-        run.recipe.data,
-        rundir.read_json(run.dir.pins) or {},
-    )  # as the Hub said, without the recipe's licences
+    rows, before = run.recipe.data, rundir.read_json(run.dir.pins) or {}  # without the recipe's own licences
     pins = {
         "base": _pin_base(run.recipe.base, before.get("base")),
         "datasets": [_pin_dataset(source, before.get("datasets", ())) for source in rows.sources],
     }
     disable_progress_bars()
-    base = models.base_folder(run.recipe.base, pins)
-    refuse_system_turn(rows, base)
-    tokenizer = models.load_tokenizer(base)
-    template = families.of(families.type_of(base)).chat_template_kwargs
-    commits = [pin["commit"] for pin in pins["datasets"]]
-    fetched: dict[str, str] = {}
+    # the rows first: what is wrong with them shows before gigabytes of weights are fetched
+    small = models.tokenizer_folder(run.recipe.base, pins["base"]["commit"])
+    refuse_system_turn(rows, small)
+    tokenizer, template = models.load_tokenizer(small), families.of(families.type_of(small)).chat_template_kwargs
+    commits, fetched = [pin["commit"] for pin in pins["datasets"]], {}
     prepared = data.prepare(rows, commits, tokens=data.token_counter(tokenizer, template), fetched=fetched)
     for source, pin in zip(rows.sources, pins["datasets"], strict=True):
         if source.source in fetched:  # an address has no commits: what stood there is known by its digest
             pin["sha256"] = fetched[source.source]
-    run.say("      " + data.describe(prepared.counts))
+    run.say(f"      {data.describe(prepared.counts)}; more in {run.dir.data.name}/report.txt")
+    keep_agreements(run, models.base_folder(run.recipe.base, pins))
     rundir.write_json(run.dir.pins, pins)
     shutil.rmtree(run.dir.cache, ignore_errors=True)
-    with rundir.replacing(run.dir.agreements) as folder:
-        for path in licences.agreement_files(base):
-            shutil.copyfile(path, folder / path.name)
     with rundir.replacing(run.dir.data) as folder:
         data.write(prepared, folder)
         lengths = data.count_lengths(folder, tokenizer, template, say=run.say)
@@ -53,6 +47,13 @@ def run(run: Run) -> dict[str, Any]:
         report = data.report(prepared.counts, lengths, data.longest(run.recipe))
         rundir.write_text(folder / "report.txt", report + TEACHER_WRITES * bool(run.recipe.augment))
     return {"counts": prepared.counts, "pins": pins}
+
+
+def keep_agreements(run: Run, base: Path) -> None:
+    """The base's LICENSE, NOTICE and the like: they go with whatever is released."""
+    with rundir.replacing(run.dir.agreements) as folder:
+        for path in licences.agreement_files(base):
+            shutil.copyfile(path, folder / path.name)
 
 
 def refuse_system_turn(rows: Data, base: Path) -> None:
