@@ -9,21 +9,23 @@ SECONDS_BETWEEN = 10.0
 
 
 class Progress:
-    """Called with (done, total); says a line at most every ten seconds, never for work shorter than that."""
+    """Called with what is done and, where it is known, the total; says a line at most every ten seconds, never for work
+    shorter than that."""
 
     def __init__(self, say: Callable[[str], None], what: str, unit: str) -> None:
         self.say, self.what, self.unit = say, what, unit
         self.started = self.last = time.monotonic()
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int | None = None) -> None:
         now = time.monotonic()
         if now - self.last < SECONDS_BETWEEN or not done:
             return
         self.last = now
-        left = (now - self.started) / done * (total - done)
-        self.say(
-            f"      {self.what} {amount(done, self.unit)} of {amount(total, self.unit)}, about {duration(left)} left"
-        )
+        of = ""
+        if total:
+            left = (now - self.started) / done * (total - done)
+            of = f" of {amount(total, self.unit)}, about {duration(left)} left"
+        self.say(f"      {self.what} {amount(done, self.unit)}{of}")
 
 
 def amount(count: float, unit: str) -> str:

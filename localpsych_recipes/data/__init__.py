@@ -12,7 +12,7 @@ prepared.py       the result;  storage.py: its files;  lengths.py: in tokens;  c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from localpsych_recipes.data.lengths import count_lengths, lengths_of, longest, 
 from localpsych_recipes.data.prepared import Prepared
 from localpsych_recipes.data.report import text as report
 from localpsych_recipes.data.storage import read, write, write_rows
+from localpsych_recipes.progress import Progress
 from localpsych_recipes.recipe import Data
 
 __all__ = [
@@ -40,17 +41,20 @@ def prepare(
     *,
     tokens: Tokens | None = None,
     fetched: dict[str, str] | None = None,
+    say: Callable[[str], object] = lambda text: None,
 ) -> Prepared:
     """Reads, checks, cleans, shuffles, splits and mixes a recipe's rows. SFT and pairs hold out the same rows.
 
     revisions: commits of the sources that are Hub datasets, in the order of `data.sources`.
     tokens:    length of a conversation for min_tokens and max_tokens; without it these two drop nothing.
     fetched:   is given the SHA-256 of each file that was fetched, by its address.
+    say:       is told how far long reading is.
     UserError for anything about a source or its rows that has to be mended.
     """
     own, lines = CrisisLines(data.crisis_lines), [CrisisLines(data.crisis_lines) for _ in data.sources]
     system = data.system and own.text(data.system)
-    taken = intake.read(data, revisions, [line.templates(source) for line, source in zip(lines, data.sources)], fetched)
+    templates = [line.templates(source) for line, source in zip(lines, data.sources)]
+    taken = intake.read(data, revisions, templates, fetched, Progress(say, "read", "rows"))
     # before any row is dropped: an answer stays worse where the better one is dropped
     scored = _rows_with_a_score(taken, data)
     worse_rows = [pairs.worse_rows(taken.conversations, rows) for rows in scored]

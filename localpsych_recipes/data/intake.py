@@ -5,7 +5,7 @@ Rows are numbered through all sources from here on; what follows works on arrays
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,10 +50,11 @@ def read(
     revisions: Sequence[str | None],
     templates: Sequence[Mapping[str, str]],
     fetched: dict[str, str] | None = None,
+    progress: Callable[[int], object] = lambda rows: None,
 ) -> Intake:
     """All rows that have text in every field. templates: part -> column or template, for each source.
 
-    fetched: as in `sources.read`.
+    fetched: as in `sources.read`; progress: called with the number of rows so far.
     UserError for what cannot be read, and for rows that break a rule: their numbers, never what stands there.
     """
     conversations: list[Conversation] = []
@@ -65,6 +66,7 @@ def read(
             for conversation, text in reading.rows(split, revisions[of] if revisions else None, fetched):
                 conversations.append(conversation)
                 finder.add(text)
+                progress(len(conversations))
             rows = np.arange(start, len(conversations))
             parts.append(
                 Part(

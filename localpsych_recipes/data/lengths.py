@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from localpsych_recipes.data import storage
 from localpsych_recipes.data.conversations import Row
 from localpsych_recipes.data.prepared import KINDS, SPLITS, Prepared
 from localpsych_recipes.errors import UserError
+from localpsych_recipes.progress import Progress
 from localpsych_recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Lengths = list[tuple[int, int]]  # tokens of prompt and answer of each row
 PERCENTILES = (5, 50, 95, 99, 100)
-_SECONDS_BETWEEN = 10.0  # two lines about progress
 
 
 def token_counter(
@@ -47,13 +46,13 @@ def count_lengths(
     say: Callable[[str], object] = print,
 ) -> dict[str, Lengths]:
     """`count` for each file that `write` made, by its name without the suffix: "sft_train" and so on."""
-    return {
-        path.stem: _counted_aloud(path.stem, rows, tokenizer, chat_template_kwargs, say)
-        for path, rows in (
-            (folder / f"{kind}_{split}.jsonl", storage.rows(folder, kind, split)) for kind in KINDS for split in SPLITS
-        )
-        if path.exists()
-    }
+    found: dict[str, Lengths] = {}
+    for kind in KINDS:
+        for split in SPLITS:
+            if (path := folder / f"{kind}_{split}.jsonl").exists():
+                rows = _counted(storage.rows(folder, kind, split), tokenizer, chat_template_kwargs)
+                found[path.stem] = _aloud(rows, _lines(path), Progress(say, f"{path.stem}: counted the tokens of", "rows"))
+    return found
 
 
 def lengths_of(
@@ -106,17 +105,17 @@ def _counted(rows: Iterable[Row], tokenizer: Any, kwargs: dict[str, Any]) -> Ite
         yield shared, max(map(len, whole)) - shared
 
 
-def _counted_aloud(
-    name: str, rows: Iterable[Row], tokenizer: Any, kwargs: dict[str, Any], say: Callable[[str], object]
-) -> Lengths:
+def _aloud(counted: Iterable[tuple[int, int]], total: int, progress: Progress) -> Lengths:
     found: Lengths = []
-    said = time.monotonic()
-    for lengths in _counted(rows, tokenizer, kwargs):
+    for lengths in counted:
         found.append(lengths)
-        if time.monotonic() - said > _SECONDS_BETWEEN:
-            said = time.monotonic()
-            say(f"      {name}: tokens of {len(found):,} rows counted")
+        progress(len(found), total)
     return found
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
 
 
 def _ids(messages: list[dict[str, str]], tokenizer: Any, kwargs: dict[str, Any], **more: Any) -> list[int]:

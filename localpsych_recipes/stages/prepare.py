@@ -32,7 +32,8 @@ def run(run: Run) -> dict[str, Any]:
     refuse_system_turn(rows, small)
     tokenizer, template = models.load_tokenizer(small), families.of(families.type_of(small)).chat_template_kwargs
     commits, fetched = [pin["commit"] for pin in pins["datasets"]], {}
-    prepared = data.prepare(rows, commits, tokens=data.token_counter(tokenizer, template), fetched=fetched)
+    tokens = data.token_counter(tokenizer, template)
+    prepared = data.prepare(rows, commits, tokens=tokens, fetched=fetched, say=run.say)
     for source, pin in zip(rows.sources, pins["datasets"], strict=True):
         if source.source in fetched:  # an address has no commits: what stood there is known by its digest
             pin["sha256"] = fetched[source.source]
