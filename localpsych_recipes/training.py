@@ -133,6 +133,7 @@ def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
     folder = Path(trainer.args.output_dir)
     if run.ranks.main:
         run.dir.forget_checkpoints(folder.parent.name, but=run.fingerprint)
+        report_rows(run)
     trainer.remove_callback(PrinterCallback)
     for callback in (Ticker(run.say if run.ranks.main else _silent), EvaluateAtTheEnd(), MarkComplete()):
         trainer.add_callback(callback)
@@ -155,6 +156,13 @@ def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
         "best_metric": state.best_metric if best_step(trainer) else None,
         "resumed": bool(checkpoint),
     }
+
+
+def report_rows(run: Run) -> None:
+    """The data report once more: what it says of cut rows and trained tokens follows from this recipe's max_length."""
+    lengths = rundir.read_json(run.dir.data / "lengths.json")
+    if lengths and (prepared := run.report("prepare")):
+        data.write_report(run.dir.data, run.recipe, prepared["results"]["counts"], lengths)
 
 
 def best_step(trainer: Trainer) -> int | None:

@@ -25,13 +25,14 @@ from localpsych_recipes.data.intake import Intake
 from localpsych_recipes.data.lengths import count_lengths, lengths_of, longest, token_counter
 from localpsych_recipes.data.prepared import Prepared
 from localpsych_recipes.data.report import text as report
+from localpsych_recipes.data.report import write as write_report
 from localpsych_recipes.data.storage import read, write, write_rows
 from localpsych_recipes.progress import Progress
 from localpsych_recipes.recipe import Data
 
 __all__ = [
     "Prepared", "check", "count_lengths", "describe", "lengths_of", "longest", "prepare", "read", "report",
-    "token_counter", "write", "write_rows",
+    "token_counter", "write", "write_report", "write_rows",
 ]  # fmt: skip
 
 

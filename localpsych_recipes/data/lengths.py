@@ -51,7 +51,9 @@ def count_lengths(
         for split in SPLITS:
             if (path := folder / f"{kind}_{split}.jsonl").exists():
                 rows = _counted(storage.rows(folder, kind, split), tokenizer, chat_template_kwargs)
-                found[path.stem] = _aloud(rows, _lines(path), Progress(say, f"{path.stem}: counted the tokens of", "rows"))
+                found[path.stem] = _aloud(
+                    rows, _lines(path), Progress(say, f"{path.stem}: counted the tokens of", "rows")
+                )
     return found
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from localpsych_recipes.data.lengths import PERCENTILES, summary
+from localpsych_recipes.data.lengths import PERCENTILES, longest, summary
 from localpsych_recipes.data.prepared import KINDS, SPLITS
+from localpsych_recipes.recipe import Recipe
 
 # key of the counts, words; zeros are left out but for those that every reader asks for
 WORDS = (
@@ -36,6 +38,15 @@ WORDS = (
     ("equal_pairs", "pairs of equal answers"),
 )
 ALWAYS = ("rows", "empty", "duplicates", "near_duplicates", "leaks", "train", "test")
+TEACHER_WRITES = "The answers are those before augment: a teacher's texts make the ones that SFT learns longer.\n"
+
+
+def write(
+    folder: Path, recipe: Recipe, counts: Mapping[str, Any], lengths: Mapping[str, Sequence[Sequence[int]]]
+) -> None:
+    """The report of a run as FOLDER/report.txt; written anew by each training stage, whose max_length may have changed."""
+    report = text(counts, lengths, longest(recipe)) + TEACHER_WRITES * bool(recipe.augment)
+    (folder / "report.txt").write_text(report, encoding="utf-8")
 
 
 def text(

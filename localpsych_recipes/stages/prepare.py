@@ -14,8 +14,6 @@ from localpsych_recipes.hub.reading import Kind
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Base, Data, Source, is_local
 
-TEACHER_WRITES = "The answers are those before augment: a teacher's texts make the ones that SFT learns longer.\n"
-
 
 def run(run: Run) -> dict[str, Any]:
     """Results: the pins and the counts of rows. Nothing is written before base and rows have both been read."""
@@ -45,8 +43,7 @@ def run(run: Run) -> dict[str, Any]:
         data.write(prepared, folder)
         lengths = data.count_lengths(folder, tokenizer, template, say=run.say)
         rundir.write_json(folder / "lengths.json", lengths)
-        report = data.report(prepared.counts, lengths, data.longest(run.recipe))
-        rundir.write_text(folder / "report.txt", report + TEACHER_WRITES * bool(run.recipe.augment))
+        data.write_report(folder, run.recipe, prepared.counts, lengths)
     return {"counts": prepared.counts, "pins": pins}
 
 

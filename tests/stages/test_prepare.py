@@ -18,6 +18,7 @@ from embedded_hub import alice, hub  # noqa: F401  fixtures
 
 from localpsych_recipes import licences, models, rundir, training
 from localpsych_recipes.data.lengths import count
+from localpsych_recipes.data.report import TEACHER_WRITES
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Recipe
@@ -171,7 +172,16 @@ def test_a_system_turn_that_the_base_does_not_know_is_refused_before_anything_is
 def test_the_report_says_that_a_teachers_texts_are_not_yet_counted(tmp_path: Path, base: Path) -> None:
     run = a_run(tmp_path, base, mixture(tmp_path), augment={})
     prepare.run(run)
-    assert prepare.TEACHER_WRITES in (run.dir.data / "report.txt").read_text()
+    assert TEACHER_WRITES in (run.dir.data / "report.txt").read_text()
+
+
+def test_another_max_length_is_in_the_report_although_the_rows_are_not_prepared_again(tmp_path: Path, base: Path) -> None:
+    run = a_run(tmp_path, base, mixture(tmp_path), dpo={"max_length": 20})
+    rundir.write_json(run.dir.report_file("prepare"), {"results": prepare.run(run)})
+    run.recipe = run.recipe.model_copy(update={"dpo": run.recipe.dpo.model_copy(update={"max_length": 30})})
+    training.report_rows(run)
+    report = (run.dir.data / "report.txt").read_text()
+    assert "max_length 30" in report and "max_length 20" not in report
 
 
 def test_a_teachers_answers_are_not_trained_on_once_the_recipe_has_no_teacher(tmp_path: Path, base: Path) -> None:
