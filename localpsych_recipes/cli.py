@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from localpsych_recipes import __version__, environment, machine, recipe_file
+from localpsych_recipes import __version__, crisis_lines, environment, machine, recipe_file
 from localpsych_recipes.errors import UserError
 
 RECIPE_HELP = "a YAML file, or the name of one that ships with the package, such as demo (`localpsych fork` lists them)"
@@ -26,6 +26,8 @@ def check(args: argparse.Namespace) -> int:
             resolved = recipe_file.dump(recipe, origins).rstrip() if args.resolved else ""
             where = path if recipe_file.is_address(path) else recipe_file.find(path)
             say(resolved or f"{where}: holds ({recipe.name})")
+            for line in crisis_lines.warnings(recipe):
+                complain(line)
         except UserError as error:
             failed = error.exit_code
             complain(error)

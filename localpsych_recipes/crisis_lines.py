@@ -55,6 +55,15 @@ def in_recipe(recipe: Recipe) -> dict[str, list[str]]:
     return found
 
 
+def warnings(recipe: Recipe) -> list[str]:
+    """One line for each outdated help line in the recipe's own words; none where the recipe has them replaced."""
+    found = in_recipe(recipe) if recipe.data.crisis_lines == "report" else {}
+    return [
+        f"warning: {', '.join(keys)}: an outdated help line ({name}); today's stand in model_cards/crisis.yaml"
+        for name, keys in found.items()
+    ]
+
+
 def _texts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Keys and texts of a recipe that become part of what a model reads or writes."""
     if recipe.data.system:

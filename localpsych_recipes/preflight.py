@@ -24,7 +24,8 @@ def check(run: Run, choice: Choice) -> None:
         if "card" in ahead:
             metadata.release_licence(run.recipe, licence)
             licences.check(run.recipe, licences.cards(run.recipe))
-        warn_of_outdated_lines(run)
+        for line in crisis_lines.warnings(run.recipe):
+            run.say(line)
     if "augment" in ahead:
         augment.check(run.recipe.augment)
     if "card" in ahead and run.recipe.card.prose:
@@ -33,13 +34,6 @@ def check(run: Run, choice: Choice) -> None:
         check_push(run.recipe, new="card" in ahead)
     if "gguf" in ahead:
         llama_cpp.check_available()
-
-
-def warn_of_outdated_lines(run: Run) -> None:
-    """Help lines in the recipe's own words; unless the recipe has them replaced, a person has to."""
-    if run.recipe.data.crisis_lines == "report":
-        for name, keys in crisis_lines.in_recipe(run.recipe).items():
-            run.say(f"warning: {', '.join(keys)}: an outdated help line ({name}); today's: model_cards/crisis.yaml")
 
 
 def check_base(recipe: Recipe) -> dict[str, str | None]:

@@ -137,3 +137,11 @@ def test_a_reader_who_has_seen_enough_is_no_mistake():
     command = f"{sys.executable} -m localpsych_recipes.cli check demo --resolved | true"
     done = subprocess.run(command, shell=True, cwd=CHECKOUT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("then", "warned"), [("report", True), ("replace", False)])
+def test_an_outdated_help_line_in_a_recipes_own_words_is_pointed_out(then, warned):
+    settings = ["--set", "data.system=Call 1-800-273-TALK now.", "--set", f"data.crisis_lines={then}"]
+    command = [sys.executable, "-m", "localpsych_recipes.cli", "check", "demo", *settings]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
+    assert (done.returncode, "data.system: an outdated help line" in done.stderr) == (0, warned)
