@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from localpsych_recipes import cards, crisis_lines, data, hub, licences, llama_cpp, pipeline
 from localpsych_recipes.cards import metadata
@@ -19,11 +20,9 @@ def check(run: Run, choice: Choice) -> None:
     pipeline.refuse_gaps(run, choice.stages(run.recipe))
     ahead = {s.name for s in choice.stages(run.recipe) if choice.force or not pipeline.finished(run, s.name)}
     if "prepare" in ahead:
-        check_data(run.recipe)
-        licence = check_base(run.recipe)
+        said = {"datasets": check_data(run.recipe), "base": check_base(run.recipe)}
         if "card" in ahead:
-            metadata.release_licence(run.recipe, licence)
-            licences.check(run.recipe, licences.cards(run.recipe))
+            check_licences(run.recipe, said)
         for line in crisis_lines.warnings(run.recipe):
             run.say(line)
     if "augment" in ahead:
@@ -36,12 +35,16 @@ def check(run: Run, choice: Choice) -> None:
         llama_cpp.check_available()
 
 
+def check_licences(recipe: Recipe, said: dict[str, Any]) -> None:
+    """said: licences as the cards of "base" and "datasets" name them; the recipe's word counts where a card is silent."""
+    metadata.release_licence(recipe, said["base"] if said["base"]["license"] else {"license": recipe.base.license})
+    licences.check(recipe, said | ({"teacher": licences.teacher(recipe)} if recipe.augment else {}))
+
+
 def check_base(recipe: Recipe) -> dict[str, str | None]:
-    """What the base's card says of its licence, or the recipe in its place."""
+    """What the base's card says of its licence."""
     if not is_local(recipe.base.model):
-        pin = hub.pin(recipe.base.model, "model", recipe.base.revision)
-        named = {"license": pin.license, "license_name": pin.license_name, "license_link": pin.license_link}
-        return {"license": recipe.base.license} if recipe.base.license else named
+        return _licence(hub.pin(recipe.base.model, "model", recipe.base.revision))
     folder = Path(recipe.base.model).expanduser()
     if not (folder / "config.json").is_file():
         raise UserError(
@@ -56,7 +59,7 @@ def check_base(recipe: Recipe) -> dict[str, str | None]:
             "point base.model at the downloaded model",
         )
     refuse_shapeless(folder)
-    return {"license": recipe.base.license} if recipe.base.license else hub.card_license(folder)
+    return hub.card_license(folder)
 
 
 def refuse_shapeless(folder: Path) -> None:
@@ -71,11 +74,18 @@ def refuse_shapeless(folder: Path) -> None:
         )
 
 
-def check_data(recipe: Recipe) -> None:
+def check_data(recipe: Recipe) -> list[dict[str, str | None]]:
+    """What the card of each source says of its licence; a file has none."""
     data.check(recipe.data)
-    for source in recipe.data.sources:
-        if not is_local(source.source) and not source.source.startswith(("http://", "https://")):
-            hub.pin(source.source, "dataset", source.revision)
+    hub_ids = [not is_local(s.source) and "://" not in s.source for s in recipe.data.sources]
+    return [
+        _licence(hub.pin(source.source, "dataset", source.revision)) if on_the_hub else licences.NOTHING
+        for source, on_the_hub in zip(recipe.data.sources, hub_ids, strict=True)
+    ]
+
+
+def _licence(pin: hub.Pin) -> dict[str, str | None]:
+    return {"license": pin.license, "license_name": pin.license_name, "license_link": pin.license_link}
 
 
 def check_prose(name: str) -> None:

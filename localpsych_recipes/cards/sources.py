@@ -8,31 +8,17 @@ from typing import Any
 
 from localpsych_recipes import licences
 from localpsych_recipes.cards import metadata, published
+from localpsych_recipes.data.report import WORDS
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Recipe, Source
 from localpsych_recipes.recipe.data import columns_of
 
-# counts of the rows, in the order in which they were made
-ROWS = (
-    ("rows", "rows read"),
-    ("empty", "with an empty field, dropped"),
-    ("duplicates", "repeated rows"),
-    ("duplicates_dropped", "of them dropped"),
-    ("near_duplicates", "rows that differ in little from an earlier one"),
-    ("near_duplicates_dropped", "of them dropped"),
-    ("too_short", "shorter than the recipe's least number of tokens, dropped"),
-    ("too_long", "longer than the recipe's largest number of tokens, dropped"),
-    ("over_max_rows", "left out by the recipe's limit"),
-    ("train", "in the training split"),
-    ("test", "held out"),
-    ("prompts_in_both_splits", "held-out prompts that also occur in the training split"),
-    ("leaks", "training rows equal or nearly equal to a held-out one"),
-    ("leaks_dropped", "of them dropped"),
-    ("equal_pairs", "pairs of equal answers"),
-    ("repaired", "cells whose text was mended"),
+# what the data report says of rows, and what of it stands among the counts of training
+LINES = (
     ("outdated_lines", "outdated help lines in answers"),
-    ("crisis_lines_replaced", "of them replaced by today's"),
+    ("crisis_lines_replaced", "... of them replaced by today's"),
 )
+COUNTED_ELSEWHERE = ("sft_train", "sft_test", "pairs_train", "pairs_test")
 ASKED = ("rows", "empty", "duplicates", "test")  # of which a zero is said too
 SILENCE = {"id": "not stated by its authors", "file": "not stated in the recipe"}
 EXAMPLE = "I keep waking up at night and worrying."
@@ -65,9 +51,14 @@ def _dataset(pin: dict[str, Any], source: Source, counts: dict[str, Any]) -> dic
 
 def rows(run: Run) -> list[tuple[str, int]]:
     """Words and counts of all sources; zeros are said only of what every reader asks for."""
-    counts = _prepared(run)
-    counts = {**counts, "outdated_lines": sum(counts.get("crisis_lines", {}).values())}
-    return [(words, counts[key]) for key, words in ROWS if counts.get(key) or (key in ASKED and key in counts)]
+    lines = [_prepared(run), (run.report("augment") or {}).get("results", {}) if run.recipe.augment else {}]
+    counts = {
+        **lines[0],
+        "outdated_lines": sum(sum(found.get("crisis_lines", {}).values()) for found in lines),
+        "crisis_lines_replaced": sum(found.get("crisis_lines_replaced", 0) for found in lines),
+    }
+    told = [(key, words) for key, words in (*WORDS, *LINES) if key not in COUNTED_ELSEWHERE]
+    return [(words, counts[key]) for key, words in told if counts.get(key) or (key in ASKED and key in counts)]
 
 
 def needed(run: Run, base: dict[str, Any]) -> list[tuple[str, list[str]]]:

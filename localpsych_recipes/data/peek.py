@@ -77,8 +77,8 @@ def _has_text(record: dict[str, Any], source: Source) -> bool:
 def _on_the_hub(source: Source, rows: int) -> Peek:
     from datasets import ClassLabel
 
-    with sources._hub_errors(source):
-        builder = sources._builder(source, source.split, source.revision)
+    with sources.hub_errors(source):
+        builder = sources.hub_builder(source, source.split, source.revision)
         stream = builder.as_streaming_dataset(split=source.split.partition("[")[0])
         records = list(islice(stream, rows))
     features = stream.features or {}

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from localpsych_recipes import rundir
 from localpsych_recipes.data.lengths import PERCENTILES, longest, summary
 from localpsych_recipes.data.prepared import KINDS, SPLITS
 from localpsych_recipes.recipe import Recipe
 
-# key of the counts, words; zeros are left out but for those that every reader asks for
+# key of the counts, words, for cards too; zeros are left out but for those that every reader asks for
 WORDS = (
     ("rows", "rows read"),
     ("empty", "with an empty field, dropped"),
@@ -28,7 +29,7 @@ WORDS = (
     ("worse_answers", "worse answers to a question, no targets of SFT"),
     ("leaks", "training rows equal or nearly equal to a held-out one"),
     ("leaks_dropped", "... of them dropped"),
-    ("train", "to train on"),
+    ("train", "in the training split"),
     ("test", "held out"),
     ("sft_train", "answers to learn"),
     ("sft_test", "answers held out"),
@@ -46,7 +47,7 @@ def write(
 ) -> None:
     """The report of a run as FOLDER/report.txt; written anew by each training stage, whose max_length may have changed."""
     report = text(counts, lengths, longest(recipe)) + TEACHER_WRITES * bool(recipe.augment)
-    (folder / "report.txt").write_text(report, encoding="utf-8")
+    rundir.write_text(folder / "report.txt", report)
 
 
 def text(

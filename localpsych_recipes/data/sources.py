@@ -133,8 +133,8 @@ def _download(address: str, path: Path) -> None:
 
 
 def _from_hub(source: Source, split: str, revision: str | None) -> Iterator[files.Record]:
-    with _hub_errors(source):
-        builder = _builder(source, split, revision)
+    with hub_errors(source):
+        builder = hub_builder(source, split, revision)
         builder.download_and_prepare()
         dataset = builder.as_dataset(split=split)
     columns.refuse_missing(source.source, dataset.column_names if len(dataset) else (), source)
@@ -148,7 +148,8 @@ def _needed(name: str, wanted: Iterable[str]) -> bool:
     return any(column == name or column.startswith(f"{name}.") for column in wanted)
 
 
-def _builder(source: Source, split: str, revision: str | None) -> DatasetBuilder:
+def hub_builder(source: Source, split: str, revision: str | None) -> DatasetBuilder:
+    """datasets' builder of a Hub dataset, which has fetched nothing yet; the cells of a CSV are text to it."""
     from datasets import Features, Value, load_dataset_builder
     from datasets.packaged_modules.csv.csv import CsvConfig
 
@@ -170,7 +171,7 @@ def _refuse_unknown_split(source: str, split: str, builder: DatasetBuilder) -> N
 
 
 @contextmanager
-def _hub_errors(source: Source) -> Iterator[None]:
+def hub_errors(source: Source) -> Iterator[None]:
     """What can go wrong with a dataset on the Hub, as UserError; datasets' own messages and log can quote cells."""
     from datasets import exceptions
     from datasets.utils import logging

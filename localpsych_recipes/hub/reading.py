@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,8 @@ def snapshot(
 
 def files(repo_id: str, revision: str | None, patterns: Sequence[str]) -> Path:
     """The folder in the Hub's cache that holds those of a model's files whose names match a pattern; no weights."""
-    commit = pin(repo_id, "model", revision).commit
+    known = re.fullmatch(r"[0-9a-f]{40}", revision or "")  # the Hub need not be asked which commit that is
+    commit = revision if known else pin(repo_id, "model", revision).commit
     with explained(repo_id, KEYS["model"]):
         return Path(patiently(lambda: _fetch(repo_id, commit, "model", patterns)))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localpsych_recipes import cards, hub, skeleton
+from localpsych_recipes import cards, hub, licences, skeleton
 from localpsych_recipes.hub import facts
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.plan import disk, fit, gpus, memory, rows, speed, weights
@@ -82,7 +81,7 @@ def plan(recipe: Recipe, run: Run | None = None, gpu: str | None = None) -> Plan
         files=files(run, folder),
         repositories=repositories(recipe),
         private=bool(recipe.push and recipe.push.private),
-        licences=licences(recipe),
+        licences=licences.outcome(recipe),
     )
 
 
@@ -135,15 +134,6 @@ def repositories(recipe: Recipe) -> tuple[str, ...]:
     owner = recipe.push.namespace or hub.user() or "<your user>"
     names = hub.repositories(recipe.push, recipe.name, owner)
     return tuple(names[kind] for kind in cards.kinds(recipe))
-
-
-def licences(recipe: Recipe) -> list[str]:
-    """What the licences of base and data allow, in lines of text."""
-    if not importlib.util.find_spec("localpsych_recipes.licences"):
-        return ["unknown (nothing here reads them)"]
-    from localpsych_recipes import licences
-
-    return licences.outcome(recipe)
 
 
 def _stage(

@@ -11,6 +11,7 @@ from finished_run import COUNTS, KINDS, OWNER, PINS, SFT, cards, finished_run, r
 from huggingface_hub import ModelCard
 
 from localpsych_recipes import recipe_file, rundir
+from localpsych_recipes.cards import sources
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Recipe
 from localpsych_recipes.stages import card
@@ -136,3 +137,13 @@ def test_a_teachers_path_server_and_key_stay_on_this_machine(tmp_path) -> None:
     assert "# The model someone/teacher wrote into the answers; its texts are not published." in text
     (tmp_path / "again.yaml").write_text(text)
     assert recipe_file.load(tmp_path / "again.yaml").augment.model == "t.gguf"
+
+
+def test_answers_that_were_never_learnt_and_the_teachers_help_lines_are_counted_in_the_card(tmp_path) -> None:
+    run = mixture(tmp_path, POSTS, VOTES, pins=(POSTS_PIN, VOTES_PIN), augment={})
+    prepared = {"worse_answers": 4, "crisis_lines": {"old": 2}, "crisis_lines_replaced": 2, "sources": [{}, {}]}
+    report(run, "prepare", {"counts": COUNTS | prepared})
+    report(run, "augment", TEACHER | {"crisis_lines": {"old": 3}, "crisis_lines_replaced": 1})
+    told = dict(sources.rows(run))
+    assert told["worse answers to a question, no targets of SFT"] == 4
+    assert told["outdated help lines in answers"] == 2 + 3 and told["... of them replaced by today's"] == 2 + 1

@@ -52,4 +52,4 @@ def test_a_single_source_is_told_once(tmp_path: Path) -> None:
     path.write_text("q,a\nQ,A\n")
     counts = data.prepare(Data(source=str(path), columns=Columns(prompt="q", response="a"))).counts
     text = data.report(counts, None, None)
-    assert "All sources" not in text and lines(text, "rows.csv")["to train on"] == "1"
+    assert "All sources" not in text and lines(text, "rows.csv")["in the training split"] == "1"
