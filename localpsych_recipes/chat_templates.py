@@ -17,6 +17,7 @@ ANSWER = "§answer§"  # a text that no template writes itself
 ANSWERED: Messages = [*QUESTION, {"role": "assistant", "content": ANSWER}]
 # how templates open and close a block of reasoning
 REASONING = (("<think>", "</think>"), ("<|channel>thought", "<channel|>"), ("[THINK]", "[/THINK]"))
+OPENED = ("<think", "<|channel", "[THINK]")  # what is left of a block that has no end; the second is gpt-oss's too
 
 # Around a base's own template, which follows the first line. `+` keeps transformers' blank-trimming away from it.
 _BEFORE = (
@@ -35,9 +36,9 @@ def fit(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any]) -> Non
     UserError for a template under which a prompt's ids are no prefix of the ids of prompt and answer.
     """
     template, prompt, whole = tokenizer.get_chat_template(), *_rendered(tokenizer, arguments)
-    opened = next((tags for tags in REASONING if prompt.rstrip().endswith(tags[0])), None)
+    opened = left_open(prompt)
     if opened and not whole.startswith(prompt) and ANSWER in whole:
-        tokenizer.chat_template = _after_reasoning(template, *opened, prompt, whole.split(ANSWER)[1])
+        tokenizer.chat_template = _after_reasoning(template, *opened, closing(prompt), whole.split(ANSWER)[1])
     _refuse_other_beginnings(tokenizer, arguments)
 
 
@@ -49,6 +50,35 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     return next((i for i in tail if i in known), tokenizer.eos_token_id)
 
 
+def left_open(prompt: str) -> tuple[str, str] | None:
+    """The tags of the block of reasoning that a rendered prompt opens, as DeepSeek-R1's do; None if it opens none."""
+    return next((tags for tags in REASONING if prompt.rstrip().endswith(tags[0])), None)
+
+
+def closing(prompt: str) -> str:
+    """What closes the block that the prompt opens, before any reasoning; an empty text if it opens none."""
+    opened = left_open(prompt)
+    # no line of its own for the closing tag where the prompt has ended one: two newlines are one token in most
+    # vocabularies, so that the prompt's last token would be another one
+    return ("" if prompt.endswith("\n") else "\n") + opened[1] + "\n\n" if opened else ""
+
+
+def without_reasoning(text: str) -> str | None:
+    """What a model wrote behind its last block of reasoning, stripped; None if that block never ends.
+
+    A block whose beginning the prompt has written is known by its end alone; where such a block may be cut off, put
+    `left_open(prompt)[0]` before the text.
+    """
+    for _, closes in REASONING:
+        text = text.rpartition(closes)[2]
+    return None if any(mark in text for mark in OPENED) else text.strip()
+
+
+def is_reasoning_mark(token: str) -> bool:
+    """Whether a token is one that opens or closes reasoning: it must outlive decoding for `without_reasoning`."""
+    return any(token in tag for tags in REASONING for tag in tags)
+
+
 def _rendered(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any], **options: Any) -> tuple[Any, Any]:
     """The prompt, and the prompt with its answer: as texts, or as `options` ask."""
     options = {"tokenize": False, **options, **arguments}
@@ -56,10 +86,7 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any], 
     return prompt, tokenizer.apply_chat_template(ANSWERED, **options)
 
 
-def _after_reasoning(template: str, opens: str, closes: str, prompt: str, end: str) -> str:
-    # no line of its own for the closing tag where the prompt has ended one: two newlines are one token in most
-    # vocabularies, so that the prompt's last token would be another one
-    closing = ("" if prompt.endswith("\n") else "\n") + closes + "\n\n"
+def _after_reasoning(template: str, opens: str, closes: str, closing: str, end: str) -> str:
     opens, closes, closing, end = (json.dumps(text, ensure_ascii=False) for text in (opens, closes, closing, end))
     own = f"answer.split({opens})[-1].lstrip('\\n')"
     after = (

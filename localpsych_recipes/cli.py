@@ -15,6 +15,7 @@ from localpsych_recipes.errors import UserError
 RECIPE_HELP = "a YAML file, or the name of one that ships with the package, such as demo (`localpsych fork` lists them)"
 ADDRESS_HELP = f"{RECIPE_HELP}, or hf://USER/REPO[@REVISION]"
 ORIGIN_HELP = "a YAML file, the name of a shipped recipe, or hf://USER/REPO[@REVISION]; without it these are listed"
+RUN_HELP = "a run directory, such as runs/NAME"
 
 
 def check(args: argparse.Namespace) -> int:
@@ -62,6 +63,14 @@ def plan(args: argparse.Namespace) -> int:
     from localpsych_recipes import plan
 
     say(plan.render(plan.plan(recipe_file.load(args.recipe, args.set), gpu=args.gpu)))
+    return 0
+
+
+def pairs(args: argparse.Namespace) -> int:
+    """Pages through the candidates of a run's preference pairs, kept and dropped. Texts, in this terminal alone."""
+    from localpsych_recipes.pairs import browse
+
+    browse.show(args.run, args.status, args.split, args.degraded, args.list)
     return 0
 
 
@@ -116,12 +125,13 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("recipe", help=ADDRESS_HELP)
     sub.add_argument("--gpu", metavar="NAME", help="for this GPU, as in --gpu 'RTX 3050 Ti'; else the one at hand")
     add_set(sub)
+    add_pairs(verb(pairs))
     sub = verb(hub)
     sub.add_argument("root", type=Path, help="folder behind the Hub; made if it is not there")
     sub.add_argument("--host", default="127.0.0.1")
     sub.add_argument("--port", type=int, default=8765)
     sub = verb(card)
-    sub.add_argument("run", type=Path, help="a run directory, such as runs/NAME")
+    sub.add_argument("run", type=Path, help=RUN_HELP)
     add_set(sub)
     return p
 
@@ -134,6 +144,16 @@ def add_fork(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", help="configuration of a Hub dataset with several")
     parser.add_argument("--name", help="of the release (default: the origin's and the dataset's)")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
+
+
+def add_pairs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help=RUN_HELP)
+    parser.add_argument("--status", nargs="+", default=[], help="kept, dropped, or what --list names (default: all)")
+    parser.add_argument("--split", choices=("train", "test"))
+    parser.add_argument(
+        "--degraded", metavar="KIND", help="made worse in this way: truncate, first_sentence, repetition"
+    )
+    parser.add_argument("--list", action="store_true", help="only how many there are of each status")
 
 
 def add_set(parser: argparse.ArgumentParser) -> None:

@@ -235,8 +235,16 @@ def _notes(proposal: Proposal, problem: str, left_out: int, rows: int) -> Iterat
 
 
 def _stages(parent: Recipe, proposal: Proposal) -> Iterator[str]:
-    if parent.dpo and not proposal.pairs:
+    if parent.pairs and proposal.pairs:
         yield ""
+        yield "pairs: false  # the rows have pairs of their own; without this line more are made from the model itself"
+    elif parent.pairs:
+        judge = "a model" if parent.judge.model == "auto" else parent.judge.model
+        yield ""
+        yield f"# As in the origin the model itself writes worse answers (`pairs`), and {judge} scores them (`judge`)."
+    elif parent.dpo and not proposal.pairs:
+        yield ""
+        yield "# With `pairs:` instead of the next line the model itself writes the worse answers, and a judge chooses."
         yield "dpo: false  # it needs pairs of a better and a worse answer, and none were found"
         if not parent.sft:
             yield "sft:  # the origin has none; with the defaults"

@@ -28,18 +28,27 @@ class Stage:
     packages: tuple[str, ...] = ()  # whose version changes its result
 
 
-# keys that only what is published says: setting them after hours of training must not train anew
-PUBLISHED_ONLY = {"base": ("hub_id", "license"), "data": ("license",), "mixture": ("license",)}
-CARD_KEYS = ("name", "version", "description", "license", "base", "data", "card", "push")
+# keys that change nothing in rows and pairs, only what is published says them, or how a server is reached: setting them
+# after hours of training must not train anew
+WITHOUT_EFFECT = {
+    "base": ("hub_id", "license"),
+    "data": ("license",),
+    "mixture": ("license",),
+    "judge": ("slots", "allow_remote", "api_key_env"),
+    "pairs": ("slots", "allow_remote", "api_key_env", "publish"),
+}
+CARD_KEYS = ("name", "version", "description", "license", "base", "data", "pairs", "card", "push")
 TRAINING_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
+PAIRS_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "llguidance", "openai")
 STAGES = (
     Stage("prepare", (), ("base", "data"), packages=("datasets", "ftfy", "inscriptis")),
     Stage("augment", ("prepare",), ("augment",), packages=("openai",)),
     Stage("sft", ("prepare", "augment"), ("seed", "lora", "sft"), "all", TRAINING_PACKAGES),
-    Stage("dpo", ("prepare", "sft"), ("seed", "lora", "dpo"), "all", TRAINING_PACKAGES),
+    Stage("pairs", ("prepare", "augment", "sft"), ("seed", "judge", "pairs"), "all", PAIRS_PACKAGES),
+    Stage("dpo", ("prepare", "sft", "pairs"), ("seed", "lora", "dpo"), "all", TRAINING_PACKAGES),
     Stage("merge", ("prepare", "sft", "dpo"), ("merge",), packages=("torch", "safetensors")),
     Stage("gguf", ("merge",), ("name", "license", "base", "gguf"), packages=("gguf",)),
-    Stage("card", ("prepare", "augment", "sft", "dpo", "merge", "gguf"), CARD_KEYS),
+    Stage("card", ("prepare", "augment", "sft", "pairs", "dpo", "merge", "gguf"), CARD_KEYS),
     Stage("push", ("card",), ("name", "version", "push")),
 )
 NAMES = tuple(stage.name for stage in STAGES)
@@ -107,6 +116,12 @@ class Run:
         """The adapter of the recipe's last training stage: what is merged, converted and published."""
         return self.dir.adapter("dpo" if self.recipe.dpo else "sft")
 
+    def rows_of(self, kind: Literal["sft", "pairs"]) -> Path:
+        """The folder of the rows that SFT, or DPO, of this recipe learns from."""
+        if kind == "sft":
+            return self.dir.augmented if self.recipe.augment else self.dir.data
+        return self.dir.pairs if self.recipe.pairs else self.dir.data
+
     def report(self, stage: str) -> dict[str, Any] | None:
         return self.dir.report(stage)
 
@@ -146,9 +161,10 @@ def fingerprint(run: Run, stage: Stage) -> str:
     Computed from the recipe alone, never from what earlier runs left, so that a changed key shows in every later stage.
     """
     recipe = run.recipe.model_dump(mode="json")
+    if stage.name in ("prepare", "pairs"):
+        recipe = {k: _without(v, WITHOUT_EFFECT.get(k, ())) for k, v in recipe.items()}
+        recipe["data"]["mixture"] = [_without(v, WITHOUT_EFFECT["mixture"]) for v in recipe["data"]["mixture"]]
     if stage.name == "prepare":
-        recipe = {k: _without(v, PUBLISHED_ONLY.get(k, ())) for k, v in recipe.items()}
-        recipe["data"]["mixture"] = [_without(v, PUBLISHED_ONLY["mixture"]) for v in recipe["data"]["mixture"]]
         world = [rundir.source_identity(p) for p in _local_sources(run.recipe)]
     else:
         known = (pins["base"], *pins["datasets"]) if (pins := run.pins) else ()
@@ -164,7 +180,7 @@ def fingerprint(run: Run, stage: Stage) -> str:
 
 
 def _without(values: Any, keys: tuple[str, ...]) -> Any:
-    return {k: v for k, v in values.items() if k not in keys} if keys else values
+    return {k: v for k, v in values.items() if k not in keys} if keys and values else values
 
 
 def finished(run: Run, name: str) -> bool:

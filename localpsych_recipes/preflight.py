@@ -12,7 +12,7 @@ from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Choice, Run
 from localpsych_recipes.recipe import Recipe, is_local
 from localpsych_recipes.resources import resource
-from localpsych_recipes.stages import augment
+from localpsych_recipes.stages import augment, pairs
 
 
 def check(run: Run, choice: Choice) -> None:
@@ -27,6 +27,8 @@ def check(run: Run, choice: Choice) -> None:
             run.say(line)
     if "augment" in ahead:
         augment.check(run.recipe.augment)
+    if "pairs" in ahead:
+        pairs.check(run.recipe)
     if "card" in ahead and run.recipe.card.prose:
         check_prose(run.recipe.card.prose)
     if "push" in ahead:

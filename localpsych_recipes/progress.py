@@ -12,20 +12,22 @@ class Progress:
     """Called with what is done and, where it is known, the total; says a line at most every ten seconds, never for work
     shorter than that."""
 
-    def __init__(self, say: Callable[[str], None], what: str, unit: str) -> None:
-        self.say, self.what, self.unit = say, what, unit
+    def __init__(self, say: Callable[[str], None], what: str, unit: str, before: int = 0) -> None:
+        """before: what was done by an earlier run, which says nothing of how fast this one is."""
+        self.say, self.what, self.unit, self.before = say, what, unit, before
         self.started = self.last = time.monotonic()
 
     def __call__(self, done: int, total: int | None = None) -> None:
         now = time.monotonic()
-        if now - self.last < SECONDS_BETWEEN or not done:
+        if now - self.last < SECONDS_BETWEEN or done <= self.before:
             return
         self.last = now
         of = ""
         if total:
-            left = (now - self.started) / done * (total - done)
+            left = (now - self.started) / (done - self.before) * (total - done)
             of = f" of {amount(total, self.unit)}, about {duration(left)} left"
-        self.say(f"      {self.what} {amount(done, self.unit)}{of}")
+        counted = total and self.unit != "bytes"  # the unit once; bytes have each a prefix of their own
+        self.say(f"      {self.what} {f'{done:,}' if counted else amount(done, self.unit)}{of}")
 
 
 def amount(count: float, unit: str) -> str:

@@ -6,8 +6,9 @@ RUN/agreements/              the base's LICENSE, NOTICE and the like
 RUN/data/{sft,pairs}_{train,test}.jsonl   rows; they stay on this machine
 RUN/augmented/               the rows of SFT with a teacher's answers;  teacher.jsonl: what it wrote, to resume from
 RUN/{sft,dpo}/adapter        what a training stage hands on;  RUN/{sft,dpo}/checkpoints-*  what it resumes from
+RUN/pairs/                   what the model and the judge wrote, every candidate, and the pairs for DPO
 RUN/gguf/                    the 16-bit GGUF that the quants are made from
-RUN/release/{adapter,merged,gguf}   what is pushed
+RUN/release/{adapter,merged,gguf,pairs}   what is pushed
 RUN/reports/STAGE.json       a stage's done-marker and report in one, written last
 """
 
@@ -24,7 +25,7 @@ from typing import Any
 
 from localpsych_recipes.errors import UserError
 
-RELEASES = ("adapter", "merged", "gguf")
+RELEASES = ("adapter", "merged", "gguf", "pairs")
 
 
 class RunDir:
@@ -66,6 +67,11 @@ class RunDir:
         return self.root / "augmented"
 
     @property
+    def pairs(self) -> Path:
+        """Pairs made from the model itself: ledgers, every candidate with its status, the rows for DPO, the report."""
+        return self.root / "pairs"
+
+    @property
     def cache(self) -> Path:
         """Tokenised rows; made anew where it is missing."""
         return self.root / "cache"
@@ -89,7 +95,7 @@ class RunDir:
         return self.root / "logs" / stage
 
     def release(self, kind: str) -> Path:
-        """The folder of one repository: "adapter", "merged" or "gguf"."""
+        """The folder of one repository: "adapter", "merged", "gguf" or "pairs"."""
         assert kind in RELEASES
         return self.root / "release" / kind
 

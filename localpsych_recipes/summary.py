@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from localpsych_recipes import cards
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.progress import amount, duration
-from localpsych_recipes.rundir import RELEASES
-
 
 # the stages of which one must be among the reports for a release folder to be theirs
-MADE_BY = {"adapter": {"card"}, "merged": {"merge"}, "gguf": {"gguf"}}
+MADE_BY = {"adapter": {"card"}, "merged": {"merge"}, "gguf": {"gguf"}, "pairs": {"card"}}
+LARGE = (".safetensors", ".gguf", ".jsonl")
 
 
 def table(run: Run, reports: list[dict[str, Any]]) -> str:
@@ -19,7 +19,7 @@ def table(run: Run, reports: list[dict[str, Any]]) -> str:
     rows = [("stage", "time", "peak memory")]
     rows += [(r["stage"], duration(r["seconds"]), amount(r["peak_memory_bytes"], "bytes")) for r in reports]
     files = [("file", "size")]
-    for kind in [kind for kind in RELEASES if MADE_BY[kind] & {r["stage"] for r in reports}]:
+    for kind in [kind for kind in cards.kinds(run.recipe) if MADE_BY[kind] & {r["stage"] for r in reports}]:
         folder = run.dir.release(kind)
         files += [(str(p.relative_to(run.dir.root)), amount(p.stat().st_size, "bytes")) for p in _large(folder)]
     pushed = next((r["results"]["repositories"] for r in reports if r["stage"] == "push"), [])
@@ -29,7 +29,7 @@ def table(run: Run, reports: list[dict[str, Any]]) -> str:
 
 
 def _large(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.glob("*") if p.suffix in (".safetensors", ".gguf"))
+    return sorted(p for p in folder.rglob("*") if p.suffix in LARGE)
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> str:

@@ -80,14 +80,14 @@ def datasets(run: Run, kind: str, model_type: str, knobs: Training) -> dict[str,
 
 
 def rows(run: Run, kind: str, split: str, model_type: str = "") -> Dataset | None:
-    """Rows that the prepare stage wrote, with the chat template's arguments for this family; None for an empty split.
+    """Rows that the prepare stage wrote, or a later one made of them, with the chat template's arguments for this family; None for an empty split.
 
     Kept as Arrow inside the run: there every rank finds what the main process has tokenised, and no other run does.
     """
     from datasets import disable_progress_bars, load_from_disk
 
     disable_progress_bars()
-    source = run.dir.augmented if run.recipe.augment and kind == "sft" else run.dir.data
+    source = run.rows_of(kind)
     # by its source: a recipe whose augment section was taken out must not find the teacher's answers there
     folder = run.dir.cache / source.name / f"{kind}_{split}"
     if run.ranks.main and not folder.exists() and (dataset := data.read(source, kind, split)):

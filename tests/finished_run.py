@@ -44,8 +44,31 @@ SFT = {"train_rows": 8858, "trained_tokens": 1234567, "truncated_rows": 12, "ste
        "eval_loss": 1.2345678, "eval_perplexity": 3.4368, "eval_rows": 985, "whole_conversation_loss": 2.3456,
        "whole_conversation_row_mean_loss": 2.4567, "best_step": 4200,
        "trainable_parameters": 9076736, "all_parameters": 7950177568}  # fmt: skip
-DPO = {"pairs": 8857, "steps": 4428, "epochs": 2.0, "eval_pairs": 984, "eval_loss": 0.5432, "eval_accuracy": 0.8765,
-       "eval_margin": 0.4321, "chosen_logps_change": -7.6543, "best_step": None}  # fmt: skip
+DPO = {"pairs": 8857, "dropped_pairs": 3, "steps": 4428, "epochs": 2.0, "eval_pairs": 984,
+       "eval_loss": 0.5432, "eval_accuracy": 0.8765, "eval_margin": 0.4321, "chosen_logps_change": -7.6543,
+       "chosen_logps_change_per_token": -0.0876, "warnings": [], "best_step": None}  # fmt: skip
+PAIRS = 'pairs={"publish": true, "server": "llama.cpp", "degrade": {"truncate": 0.1, "first_sentence": 0.1}}'
+DROPPED = "kingfisher-under-the-bridge"  # stands in answers that were dropped, and must stand nowhere else
+MADE = {
+    "engine": "llama.cpp", "model": "calm", "where": "local",
+    "judge": {"model": "Qwen/Qwen3-4B", "commit": "9" * 40, "engine": "transformers", "where": "local",
+              "mode": "pointwise", "same_family": False, "rubric": "4" * 64},
+    "prompts": {"train": 300, "test": 50}, "candidates": 1050,
+    "degraded": {"truncate": 107, "first_sentence": 98, "repetition": 0},
+    "statuses": {"ungenerated": 0, "empty": 4, "cut_off": 31, "identical": 1, "near_identical": 15, "repeated": 9,
+                 "unjudged": 0, "unparsed": 20, "vetoed": 14, "tie": 60, "rejected_better": 46, "gap_below": 200,
+                 "spare": 400, "kept": 250},
+    "pairs": {"train": 215, "test": 35}, "data_pairs": {"train": 8645, "test": 949},
+    "retention": {"kept": 250, "of": 350, "share": 0.7143, "low": 0.6648, "high": 0.7590},
+    "rates": {"kept_of_generated": {"kept": 250, "of": 1050, "share": 0.2381, "low": 0.2133, "high": 0.2648},
+              "kept_of_judged": {"kept": 250, "of": 970, "share": 0.2577, "low": 0.2312, "high": 0.2862},
+              "judged_of_generated": {"kept": 970, "of": 1050, "share": 0.9238, "low": 0.9062, "high": 0.9384}},
+    "histograms": {"chosen": [0] * 9, "rejected": [0] * 9, "gap": [0] * 18},
+    "means": {"chosen": {"warmth": 7.5}, "rejected": {"warmth": 4.5}},
+    "length_correlation": 0.3142, "chosen_longer": 0.684, "retried": 27, "unparsed": 20, "order_disagreements": 0,
+    "speed": {"answers": {"tokens": 1, "seconds": 1.0}, "verdicts": {"tokens": 1, "seconds": 1.0}},
+    "warnings": ["the longer answer is chosen in 68 % of the pairs"],
+}  # fmt: skip
 MERGE = {"adapted_tensors": 132, "unchanged_tensors": 2000, "bytes": 15_900_000_000}
 
 
@@ -65,11 +88,30 @@ def finished_run(root: Path, *overrides: str, pins: dict[str, Any] | None = None
     for quant in ("Q4_K_M", "Q8_0"):
         write(run.dir.release("gguf"), {f"calm-{quant}.gguf": f"GGUF {quant}"})
     write(run.dir.adapter_gguf.parent, {run.dir.adapter_gguf.name: "GGUF adapter"})
+    if run.recipe.pairs:
+        made_pairs(run)
     if reports:
         report(run, "prepare", {"counts": COUNTS})
         for stage, results in {"sft": SFT, "dpo": DPO, "merge": MERGE, "gguf": gguf_results(run)}.items():
             report(run, stage, results)
+        if run.recipe.pairs:
+            report(run, "pairs", MADE)
     return run
+
+
+def pair(number: int) -> dict[str, Any]:
+    """A row as DPO reads it."""
+    answers = {key: [{"role": "assistant", "content": f"{key} {number}"}] for key in ("chosen", "rejected")}
+    return {"prompt": [{"role": "user", "content": f"{CANARY} {number}"}], **answers}
+
+
+def made_pairs(run: Run) -> None:
+    """What the pairs stage leaves."""
+    for split, numbers in {"train": range(3), "test": range(3, 4)}.items():
+        lines = [json.dumps(pair(number)) + "\n" for number in numbers]
+        write(run.dir.pairs, {f"pairs_{split}.jsonl": "".join(lines)})
+    kept_here = {"pairs.jsonl": DROPPED, "answers.jsonl": DROPPED, "verdicts.jsonl": DROPPED, "report.txt": "counts"}
+    write(run.dir.pairs, kept_here | {"report.png": "a picture"})
 
 
 def trained_adapter(folder: Path, content: str, base: str) -> None:

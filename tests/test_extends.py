@@ -94,6 +94,35 @@ def test_columns_are_replaced_whole(place):
     assert made.data.columns.parts == {"prompt": "q", "response": "a"}
 
 
+JUDGED = PARENT.replace("someone/base", "Qwen/base") + """\
+judge: {model: Qwen/judge, revision: "0123456", allow_same_family: true, temperature: 0.5}
+pairs:
+  server: http://127.0.0.1:8080/v1
+  model: small
+  criteria: {warmth: is kind, patience: lets them talk}
+  vetoes: {rude: is rude}
+"""
+
+
+def test_what_a_judge_looks_for_is_replaced_whole(place):
+    Path("parent.yaml").write_text(JUDGED)
+    made = load(child("pairs: {criteria: {calm: is calm}}\n"))
+    assert (made.pairs.criteria, made.pairs.vetoes) == ({"calm": "is calm"}, {"rude": "is rude"})
+
+
+def test_another_judge_or_base_has_no_revision_and_no_leave_of_the_parents(place):
+    Path("parent.yaml").write_text(JUDGED)
+    assert load(child("seed: 1\n")).judge == load("parent.yaml").judge
+    assert load(child("judge: {model: Qwen/other}\n")).judge == recipe.Judge(model="Qwen/other", temperature=0.5)
+    assert not load(child("base: {model: Qwen/another}\n")).judge.allow_same_family
+
+
+def test_a_name_on_a_server_stays_with_the_server(place):
+    Path("parent.yaml").write_text(JUDGED)
+    assert load(child("pairs: {temperature: 1.1}\n")).pairs.model == "small"
+    assert load(child("pairs: {server: llama.cpp}\n")).pairs.model == "default"
+
+
 def test_what_names_a_release_is_never_inherited(place):
     made, parent = load(child("")), load("parent.yaml")
     assert made.name == "child"
@@ -236,11 +265,16 @@ def test_a_published_recipe_has_neither_extends_nor_origins(place):
 # the Hub's part
 
 
+ELSEWHERE = "server: http://elsewhere/v1, allow_remote: true, api_key_env: HF_TOKEN"
+
+
 @pytest.fixture
 def published(place, hub, alice):  # noqa: F811
     alice.create_repo("alice/kind", private=True)
     first = (
-        PARENT + "augment: {server: http://elsewhere/v1, allow_remote: true, api_key_env: HF_TOKEN, temperature: 0.5}\n"
+        PARENT
+        + f"augment: {{{ELSEWHERE}, temperature: 0.5}}\njudge: {{{ELSEWHERE}, model: someone/judge}}\n"
+        + f"pairs: {{{ELSEWHERE}, model: small, publish: true, candidates: 2}}\n"
     )
     alice.upload_file(path_or_fileobj=first.encode(), path_in_repo="recipe.yaml", repo_id="alice/kind")
     alice.create_tag("alice/kind", tag="v1.2.3")
@@ -282,6 +316,8 @@ def test_another_s_consent_is_not_taken_over_from_the_hub(published):
     made = load(child("", extends="hf://alice/kind@v1.2.3"))
     assert made.push.private and not made.base.trust_remote_code
     assert made.augment == recipe.Augment(temperature=0.5)
+    assert made.judge == recipe.Judge(model="someone/judge")
+    assert made.pairs == recipe.Pairs(candidates=2)
 
 
 def test_a_recipe_of_the_hub_reads_no_file_of_this_machine(published, alice):  # noqa: F811
@@ -340,8 +376,8 @@ TYPES = {
 def mistakes(value, schema, root, key=""):
     """What JSON Schema (draft 2020-12) says about a value, for the keywords that a recipe's schema has."""
     known = {"$ref", "$defs", "anyOf", "if", "else", "type", "const", "enum", "pattern", "minLength", "minItems", "properties",
-             "required", "additionalProperties", "items", "minimum", "exclusiveMinimum", "exclusiveMaximum", "title",
-             "description", "default"}  # fmt: skip
+             "required", "additionalProperties", "items", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "title",
+             "description", "default", "minProperties"}  # fmt: skip
     assert set(schema) <= known, set(schema) - known
     if "$ref" in schema:
         yield from mistakes(value, root["$defs"][schema["$ref"].rpartition("/")[2]], root, key)
@@ -354,7 +390,8 @@ def mistakes(value, schema, root, key=""):
     if not right or (isinstance(value, bool) and schema.get("type") in ("integer", "number")):
         yield f"{key}: no {schema['type']}"
         return
-    limits = {"minimum": lambda v, n: v >= n, "exclusiveMinimum": lambda v, n: v > n, "exclusiveMaximum": lambda v, n: v < n,
+    limits = {"minimum": lambda v, n: v >= n, "maximum": lambda v, n: v <= n, "minProperties": lambda v, n: len(v) >= n,
+              "exclusiveMinimum": lambda v, n: v > n, "exclusiveMaximum": lambda v, n: v < n,
               "minLength": lambda v, n: len(v) >= n, "minItems": lambda v, n: len(v) >= n, "const": lambda v, n: v is n,
               "enum": lambda v, n: v in n, "pattern": lambda v, n: re.search(n, v)}  # fmt: skip
     yield from (f"{key}: {word}" for word, holds in limits.items() if word in schema and not holds(value, schema[word]))

@@ -55,6 +55,15 @@ def test_answers_alone_leave_dpo_out_and_keep_the_answers_to_one_question_togeth
     assert recipe.dpo is None and recipe.data.group_by == "prompt" and recipe.name == "mine"
 
 
+def test_an_origin_that_makes_its_own_pairs_needs_answers_alone_and_takes_those_that_are_there(place):
+    origin = load("qwen3-0.6b-empathy")
+    recipe = forked("answers.jsonl", origin="qwen3-0.6b-empathy")
+    assert (recipe.pairs, recipe.dpo, recipe.judge) == (origin.pairs, origin.dpo, origin.judge)
+    assert "and microsoft/Phi-4-mini-instruct scores them" in Path("my.yaml").read_text()
+    recipe = forked("pairs.jsonl", "--force", origin="qwen3-0.6b-empathy")
+    assert (recipe.pairs, recipe.dpo) == (None, origin.dpo)
+
+
 def test_a_split_of_its_own_is_what_is_held_out(place):
     (place / "rows").mkdir()
     for name in ("train", "validation"):

@@ -18,7 +18,11 @@ FLOORS = (
     ("cli",),
     ("preflight", "plan", "summary", "fork", "data_report"),
     ("stages",),
-    ("training", "cards", "licences"),
+    ("cards",),
+    ("pairs",),
+    ("judge",),
+    ("generation",),
+    ("conversion", "training", "licences"),
     ("models",),
     (
         "attention",
@@ -43,6 +47,7 @@ FLOORS = (
         "recipe",
         "resources",
         "rundir",
+        "serving",
         "trainer_keys",
     ),  # fmt: skip
     ("errors",),

@@ -40,6 +40,9 @@ def archive(tmp_path: Path) -> Callable[[str], Path]:
             (folder / (name if folder == source else "file")).write_text(name)
         (source / ".git").write_text("gitdir: elsewhere")
         (source / "main.c").write_text(program)
+        for name, (old, _) in build.PATCHES.items():
+            (source / name).parent.mkdir(parents=True)
+            (source / name).write_text(f"before\n{old}after\n")
         targets = "\n".join(f"add_executable({name} main.c)" for name in build.BINARIES)
         (source / "CMakeLists.txt").write_text(f"{CMAKE}\n{targets}\n")
         (root / "outside.py").write_text("not of llama.cpp")
@@ -87,9 +90,24 @@ def test_a_machine_without_compilers_is_told_what_to_install_before_anything_is_
     assert not said
 
 
+def test_the_source_is_changed_where_the_change_belongs_and_nowhere_else(archive, tmp_path):
+    source = build.unpack(archive(PROGRAM), tmp_path / "source")
+    build.patch(source)
+    for name, (_, new) in build.PATCHES.items():
+        assert (source / name).read_text() == f"before\n{new}after\n"
+    with pytest.raises(UserError, match="not as it was"):
+        build.patch(source)
+
+
+def test_other_options_and_changes_are_built_anew(cache, monkeypatch):
+    before = build.place(binaries=True)
+    monkeypatch.setattr(build, "PATCHES", {})
+    assert build.place(binaries=True) != before
+
+
 def test_only_llama_cpps_own_part_is_unpacked(archive, tmp_path):
     folder = build.unpack(archive(PROGRAM), tmp_path / "unpacked")
-    assert {path.name for path in folder.iterdir()} == {*build.KEPT, "main.c", "CMakeLists.txt"}
+    assert {path.name for path in folder.iterdir()} == {*build.KEPT, "main.c", "CMakeLists.txt", "ggml"}
 
 
 def test_pip_refuses_another_archive_of_the_same_name(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 
 from localpsych_recipes import openai_server
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.openai_server import Answer, Ledger, Refused, Server
+from localpsych_recipes.openai_server import Answer, Ledger, Refused, Server, connecting
 
 TEXT = "a secret of my own"
 Reply = tuple[int, dict[str, str], bytes] | None  # None: the connection is cut
@@ -21,25 +21,26 @@ Reply = tuple[int, dict[str, str], bytes] | None  # None: the connection is cut
 
 @pytest.fixture(autouse=True)
 def few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_server, "RETRIES", 1)
+    monkeypatch.setattr(connecting, "RETRIES", 1)
 
 
 class Listener(ThreadingHTTPServer):
     """Serves one model and answers completions with `reply(count)`; keeps every request's path, headers and body."""
 
-    def __init__(self, reply: Callable[[int], Reply], host: str = "127.0.0.1") -> None:
+    def __init__(self, reply: Callable[[int], Reply], maker: str = "vllm", host: str = "127.0.0.1") -> None:
         super().__init__((host, 0), Handler)
-        self.reply, self.seen = reply, []
+        self.reply, self.maker, self.seen = reply, maker, []
         self.url = f"http://{host}:{self.server_address[1]}/v1"
 
     @property
     def texts(self) -> list[bytes]:
-        return [body for path, _, body in self.seen if path.endswith("/chat/completions")]
+        return [body for path, _, body in self.seen if path.endswith("/completions")]
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.answer(lambda count: (200, {}, json.dumps({"data": [{"id": "sage", "owned_by": "vllm"}]}).encode()))
+        models = {"data": [{"id": "sage", "owned_by": self.server.maker}]}
+        self.answer(lambda count: (200, {}, json.dumps(models).encode()))
 
     def do_POST(self) -> None:
         self.answer(self.server.reply)
@@ -71,9 +72,17 @@ def wrote(text: str, reason: str = "stop") -> Reply:
     return 200, {}, json.dumps({"id": "1", "object": "chat.completion", "choices": [choice]}).encode()
 
 
+def went_on(text: str, prompt_tokens: int | None, reason: str = "stop") -> Reply:
+    """The answer of /v1/completions; prompt_tokens: None: it does not say."""
+    body = {"id": "1", "object": "text_completion", "choices": [{"index": 0, "finish_reason": reason, "text": text}]}
+    if prompt_tokens is not None:
+        body["usage"] = {"prompt_tokens": prompt_tokens, "completion_tokens": 2, "total_tokens": prompt_tokens + 2}
+    return 200, {}, json.dumps(body).encode()
+
+
 @contextmanager
-def listening(reply: Callable[[int], Reply] = lambda count: wrote("Yes.")) -> Iterator[Listener]:
-    with Listener(reply) as listener:
+def listening(reply: Callable[[int], Reply] = lambda count: wrote("Yes."), maker: str = "vllm") -> Iterator[Listener]:
+    with Listener(reply, maker) as listener:
         threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield listener
         listener.shutdown()
@@ -220,3 +229,39 @@ def test_a_server_that_goes_down_in_the_middle_leaves_what_it_wrote_and_is_asked
             assert openai_server.ask_all(server, requests, ledger, 2, lambda done, total: None) == 5
             assert all(ledger.get(request) for request in requests)
     assert TEXT not in (tmp_path / "ledger.jsonl").read_text()
+
+
+# Prompts that are rendered already, and answers in a form
+
+
+def test_a_rendered_prompt_is_sent_as_it_is_and_the_answer_is_what_follows():
+    with listening(lambda count: went_on("Yes, b", 3, "length")) as listener, connect(listener.url) as server:
+        body = {"model": server.model, "prompt": [5, 6, 7], "max_tokens": 2, "min_p": 0.1}
+        assert server.complete(body, 3) == Answer("Yes, b", cut=True, tokens=2)
+    path, _, sent = listener.seen[-1]
+    assert (path, json.loads(sent)) == ("/v1/completions", body)
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [(9, "reads 9 tokens where training has 3[^\0]*TEMPLATE {{ .Prompt }}"), (None, "does not say how many")],
+)
+def test_a_server_that_reads_another_prompt_than_training_does_is_refused(read, said):
+    asked = pytest.raises(UserError, match=rf"augment.server {said}")
+    with listening(lambda count: went_on(TEXT, read)) as listener, connect(listener.url) as server, asked as caught:
+        server.complete({"model": server.model, "prompt": TEXT}, 3)
+    assert TEXT not in str(caught.value)
+
+
+def test_a_schema_goes_in_the_form_that_llama_server_enforces():
+    schema = {"type": "object", "properties": {"warmth": {"type": "integer"}}}
+    with listening() as listener, connect(listener.url) as server:
+        server.ask(server.chat([{"role": "user", "content": TEXT}], schema, temperature=0.0))
+    form = json.loads(listener.texts[0])["response_format"]
+    assert form["type"] == "json_schema" and form["json_schema"]["schema"] == schema and form["json_schema"]["strict"]
+
+
+def test_where_an_address_leads_is_known_without_asking_it(monkeypatch):
+    monkeypatch.setattr(socket.socket, "connect", lambda *arguments: pytest.fail("a connection was made"))
+    assert openai_server.where("http://127.0.0.1:9/v1", "pairs") == "local"
+    assert openai_server.where("http://192.0.2.7/v1", "pairs") == "remote"

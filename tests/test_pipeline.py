@@ -14,7 +14,7 @@ VALUES = {
     "name": "small",
     "base": {"model": "someone/base"},
     "data": {"source": "rows.jsonl", "test_size": 0.1, "columns": {"prompt": "q", "chosen": "a", "rejected": "b"}},
-    "sft": {}, "dpo": {}, "merge": {}, "gguf": {}, "card": {}, "push": {},
+    "sft": {}, "pairs": {}, "dpo": {}, "merge": {}, "gguf": {}, "card": {}, "push": {},
 }  # fmt: skip
 
 HAVE = tuple(name for name in NAMES if name in ("prepare", *VALUES))  # without augment
@@ -48,7 +48,9 @@ def redone(before: Run, after: Run) -> tuple[str, ...]:
         ({"seed": 7}, TRAINED),
         ({"augment": {}}, ("augment", *TRAINED)),
         ({"sft": {"learning_rate": 1e-5}}, TRAINED),
-        ({"dpo": {"beta": 0.2}}, TRAINED[1:]),
+        ({"pairs": {"min_gap": 1.0}}, TRAINED[1:]),
+        ({"judge": {"model": "someone/judge"}}, TRAINED[1:]),
+        ({"dpo": {"beta": 0.2}}, TRAINED[2:]),
         ({"gguf": {"quants": ["Q8_0"]}}, ("gguf", "card", "push")),
         ({"version": "0.2.0"}, ("card", "push")),
         ({"push": {"private": False}}, ("card", "push")),
@@ -56,6 +58,9 @@ def redone(before: Run, after: Run) -> tuple[str, ...]:
         ({"base": {"hub_id": "someone/else"}}, ("gguf", "card", "push")),
         ({"base": {"license": "mit"}}, ("gguf", "card", "push")),
         ({"data": {"license": "mit"}}, ("card", "push")),
+        ({"pairs": {"publish": True}}, ("card", "push")),
+        # nor must how a server is reached
+        ({"pairs": {"slots": 2}, "judge": {"slots": 2, "allow_remote": True}}, ("card", "push")),
     ],
 )
 def test_a_changed_key_does_again_what_depends_on_it_and_no_more(tmp_path, change, again):
@@ -90,9 +95,9 @@ def test_another_commit_or_fetched_file_does_everything_after_prepare_again(tmp_
     [
         (Choice(), HAVE),
         (Choice(push=False), HAVE[:-1]),
-        (Choice(first="merge"), HAVE[3:]),
-        (Choice(last="dpo"), HAVE[:3]),
-        (Choice(first="sft", last="merge"), HAVE[1:4]),
+        (Choice(first="merge"), HAVE[4:]),
+        (Choice(last="dpo"), HAVE[:4]),
+        (Choice(first="sft", last="merge"), HAVE[1:5]),
         (Choice(only="gguf"), ("gguf",)),
     ],
 )
@@ -106,7 +111,7 @@ def test_stages_are_chosen_by_name(choice, names):
 )
 def test_a_stage_that_is_not_there_is_refused(choice):
     with pytest.raises(UserError):
-        choice.stages(recipe(dpo=None))
+        choice.stages(recipe(pairs=None, dpo=None))
 
 
 def test_another_hub_is_pushed_to_anew(tmp_path, monkeypatch):
@@ -119,7 +124,7 @@ def test_another_hub_is_pushed_to_anew(tmp_path, monkeypatch):
 def test_a_stage_that_fails_does_not_keep_the_marker_of_what_it_replaced(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("rows.jsonl").write_text('{"q": "one", "a": "yes"}\n{"q": "two", "a": "no"}\n')
-    small = recipe(data={"columns": {"prompt": "q", "chosen": "a"}, "test_size": None}, dpo=None)
+    small = recipe(data={"columns": {"prompt": "q", "chosen": "a"}, "test_size": None}, pairs=None, dpo=None)
     one = run(tmp_path / "run", small)
     rundir.write_json(one.dir.report_file("prepare"), {"fingerprint": "of another recipe"})
     with pytest.raises(UserError):  # the base is on no Hub

@@ -118,10 +118,29 @@ merg:
         ("sft.trainer={save_only_model: true}", "is set by the engine"),
         ("name=../escape", "name: '../escape'"),
         ("sft.gradient_checkpointing=on", "'on' is text, expected a bool"),
+        ("pairs.server=llamacpp", "pairs.server: 'llamacpp' is neither llama.cpp nor vllm nor an address"),
+        ("judge.server=localhost:8080", "judge.server: 'localhost:8080' is neither"),
+        ("pairs.model=someone/else", "pairs.model: 'someone/else' is a name on a server with an address"),
+        ("judge.revision=main", "judge.revision: not of a judge that `model: auto` chooses"),
+        ("judge={model: sage, revision: main, server: 'http://127.0.0.1:1/v1'}", "not of a judge at an address"),
+        ("pairs={repetition_penalty: 1.0, degrade: {repetition: 0.1}}", "degrade.repetition: changes nothing"),
+        ("pairs.degrade={truncate: 0.6, repetition: 0.6}", "degrade.truncate: the shares are 1.2 together"),
+        ("pairs.rubric='{{ answer }} {{ minimum }}'", "'minimum' is unknown to it"),
+        ("pairs.rubric='{{ question }}'", "answer missing in it"),
+        ("pairs={mode: pairwise, rubric: '{{ answer_a }}'}", "answer_b missing in it"),
+        ("pairs.rubric='{{ answer'", "no Jinja template"),
+        ("pairs.vetoes={warmth: is cold}", "'warmth' is a criterion too"),
     ],
 )
 def test_contradictions_and_slips_are_refused(tmp_path, override, complaint):
     assert any(complaint in p for p in problems(tmp_path, MINIMAL, [override]))
+
+
+def test_a_rubric_may_name_all_that_the_one_that_ships_names(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    named = "{{ conversation }}{{ question }}{{ answer }}{{ criteria }}{{ vetoes }}{{ lowest }}{{ highest }}"
+    path.write_text(MINIMAL)
+    assert recipe_file.load(path, ["sft={}", f"pairs.rubric='{named}'"]).pairs.rubric == named
 
 
 def test_evaluation_steps_need_something_held_out(tmp_path):
@@ -162,6 +181,7 @@ def test_an_override_reaches_into_a_list_by_number(tmp_path):
         ("sft=true", "sft: true, expected keys"), ("data.mixture={source: a}", "data.mixture: a mapping, expected a list"),
         ("name=5", "name: 5, expected text; put it in quotes"), ("base=null", "base: nothing, expected keys"),
         ("data.labels={good: {yes: true}}", "data.labels.good.yes: true, expected text; put it in quotes"),
+        ("pairs.criteria={}", "pairs.criteria: 0 entries; 1 at least"),
     ],
 )  # fmt: skip
 def test_a_value_of_the_wrong_kind_is_told_in_the_recipe_s_words(tmp_path, override, told):

@@ -2,6 +2,7 @@
 
 facts.py      recipe, pins and reports -> what a template may say; a number only from a report
 sources.py    what it was made from: sources, forms of messages, teacher
+pairs.py      how preference pairs were made and judged
 metadata.py   the front matter that the Hub reads, and the release's licence
 render.py     the templates' environment: undefined names fail, values cannot forge Markdown
 published.py  the recipe as it may leave this machine: pinned, no paths, no server addresses
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from localpsych_recipes import rundir
-from localpsych_recipes.cards import facts, metadata, published, render, sources
+from localpsych_recipes.cards import facts, metadata, pairs, published, render, sources
 from localpsych_recipes.cards.facts import kinds
 from localpsych_recipes.pipeline import Run
 
@@ -26,7 +27,8 @@ def write(run: Run, repositories: Mapping[str, str], owned: bool) -> list[str]:
     Rendered again, the files are byte-identical. UserError if the release has no licence or names no base.
     """
     written = [kind for kind in kinds(run.recipe) if run.dir.release(kind).is_dir()]
-    recipe = published.dump(run.recipe, run.pins, sources.teacher(run) if run.recipe.augment else None)
+    teacher = sources.teacher(run) if run.recipe.augment else None
+    recipe = published.dump(run.recipe, run.pins, teacher, pairs.judge(run))
     for kind in written:
         known = facts.facts(run, kind, repositories)
         card = render.card(kind, metadata.front_matter(run, kind, repositories if owned else {}), known)

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from localpsych_recipes import __version__, licences
-from localpsych_recipes.cards import metadata, published, sources
+from localpsych_recipes.cards import metadata, pairs, published, sources
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Recipe
 from localpsych_recipes.resources import resource
 from localpsych_recipes.rundir import RELEASES
 
 ROW_MEAN = "The same, as the mean of each conversation's mean (what a trainer's eval_loss with batches of one shows)"
+CHANGE = "Mean change of the better answer's log-likelihood"
 # what a report may hold of a measurement: stage, key of its results, words, key of the number of rows measured on
 MEASURES = (
     ("sft", "eval_loss", "Loss on held-out answers, nats per token", "eval_rows"),
@@ -22,7 +23,8 @@ MEASURES = (
     ("dpo", "eval_loss", "DPO's loss on held-out pairs", "eval_pairs"),
     ("dpo", "eval_accuracy", "Share of held-out pairs whose better answer gained more than the worse", "eval_pairs"),
     ("dpo", "eval_margin", "Mean reward margin between the two answers", "eval_pairs"),
-    ("dpo", "chosen_logps_change", "Mean change of the better answer's log-likelihood, nats per answer", "eval_pairs"),
+    ("dpo", "chosen_logps_change", f"{CHANGE}, nats per answer", "eval_pairs"),
+    ("dpo", "chosen_logps_change_per_token", f"{CHANGE}, nats per token", "eval_pairs"),
 )
 UNITS = {"eval_rows": "rows", "eval_pairs": "pairs"}
 # counts of training and merging: stage, key, words; rows and tokens are those of the split, whatever the steps
@@ -42,6 +44,7 @@ COUNTS = (
     ("merge", "adapted_tensors", "tensors of the base that the adapter changes"),
     ("merge", "unchanged_tensors", "tensors that are byte-identical to the base's"),
 )
+STAGES = ("augment", "sft", "dpo", "merge", "gguf")  # whose results a template may name
 SETTINGS = (
     "learning_rate", "lr_scheduler_type", "warmup_steps", "num_train_epochs", "max_steps", "optim", "weight_decay",
     "per_device_train_batch_size", "gradient_accumulation_steps", "max_grad_norm", "max_length", "beta", "loss_type",
@@ -52,19 +55,22 @@ SETTINGS = (
 def kinds(recipe: Recipe) -> tuple[str, ...]:
     """The repositories that a recipe makes, in the order in which they are published."""
     makes = {"adapter": True, "merged": recipe.merge is not None, "gguf": recipe.gguf is not None}
+    makes["pairs"] = recipe.pairs is not None and recipe.pairs.publish
     return tuple(kind for kind in RELEASES if makes[kind])
 
 
 def facts(run: Run, kind: str, repositories: Mapping[str, str]) -> dict[str, Any]:
     """Everything that the template of one kind of card may name."""
     recipe, base = run.recipe, _base(run)
+    models = [kind for kind in kinds(recipe) if kind != "pairs"]  # the name of a private dataset is its owner's alone
     return {
         "kind": kind,
         "recipe": recipe,
         "title": (recipe.card and recipe.card.title) or recipe.name,
         "id": repositories[kind],
-        "others": {k: repositories[k] for k in kinds(recipe) if k != kind},
+        "others": {k: repositories[k] for k in models if k != kind},
         "private": recipe.push.private if recipe.push else None,
+        "pairs": pairs.made(run),
         "base": base,
         "needed": sources.needed(run, base),
         "datasets": sources.datasets(run),
@@ -74,6 +80,7 @@ def facts(run: Run, kind: str, repositories: Mapping[str, str]) -> dict[str, Any
         "teacher": sources.teacher(run) if recipe.augment else None,
         "methods": [stage for stage in ("sft", "dpo") if getattr(recipe, stage)],
         "measured": _measured(run),
+        "warnings": _results(run, "dpo").get("warnings", []),
         "counts": _counts(run),
         "settings": _settings(recipe),
         "files": _files(run, kind),
@@ -81,7 +88,7 @@ def facts(run: Run, kind: str, repositories: Mapping[str, str]) -> dict[str, Any
         "hardware": _hardware(run),
         "versions": _versions(run),
         "licences": _licences(run),
-        "results": {stage: _results(run, stage) for stage in ("augment", "sft", "dpo", "merge", "gguf")},
+        "results": {stage: _results(run, stage) for stage in STAGES},
         "crisis": _yaml("crisis.yaml"),
         "prose": _prose(recipe),
         "tool": __version__,

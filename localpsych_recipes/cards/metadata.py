@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from localpsych_recipes.cards import pairs
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Recipe, is_local
@@ -14,6 +15,9 @@ from localpsych_recipes.recipe import Recipe, is_local
 LIBRARIES = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
 TAGS = {"adapter": ("lora", "peft"), "merged": (), "gguf": ("gguf", "llama-cpp")}
 COMMON_TAGS = ("trl", "conversational")
+PAIRS_TAGS = ("preference", "dpo", "trl", "conversational")
+# the Hub's size_categories, each below so many rows
+SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (1e7, "1M<n<10M"))
 HUB = "https://huggingface.co"
 
 
@@ -34,6 +38,8 @@ def front_matter(run: Run, kind: str, repositories: Mapping[str, str]) -> str:
     """YAML of one card. repositories: ids by kind, empty where they are not known yet."""
     from huggingface_hub import ModelCardData
 
+    if kind == "pairs":
+        return _of_pairs(run)
     card = run.recipe.card
     keys: dict[str, Any] = {
         "language": list(card.language) if card else ["en"],
@@ -45,6 +51,42 @@ def front_matter(run: Run, kind: str, repositories: Mapping[str, str]) -> str:
         **_lineage(run, kind, repositories),
     }
     return ModelCardData(**{key: value for key, value in keys.items() if value}).to_yaml(line_break="\n")
+
+
+def _of_pairs(run: Run) -> str:
+    """The front matter of the dataset of pairs, whose files are those in its release folder."""
+    from huggingface_hub import DatasetCardData
+
+    card, found, folder = run.recipe.card, pairs.results(run), run.dir.release("pairs")
+    splits = [split for split in ("train", "test") if (folder / "data" / f"{split}.jsonl").is_file()]
+    files = [{"split": split, "path": f"data/{split}.jsonl"} for split in splits]
+    keys: dict[str, Any] = {
+        "pretty_name": f"{(card and card.title) or run.recipe.name}: preference pairs",
+        "language": list(card.language) if card else ["en"],
+        **_licence_keys(pairs_licence(run.pins)),
+        "task_categories": ["text-generation"],
+        "size_categories": [_size(sum(pairs.total(found).values()))] if found else None,
+        "tags": list(dict.fromkeys([*PAIRS_TAGS, *(card.tags if card else ())])),
+        "configs": [{"config_name": "default", "data_files": files}],
+    }
+    return DatasetCardData(**{key: value for key, value in keys.items() if value}).to_yaml(line_break="\n")
+
+
+def _size(rows: int) -> str:
+    return next(words for limit, words in SIZES if rows < limit)
+
+
+def pairs_licence(pins: Mapping[str, Any]) -> Licence:
+    """The one licence of all sources if it lets changed rows be passed on, else a pointer to the card; never a guess."""
+    from localpsych_recipes.local_hub.cards import LICENSES  # the Hub's identifiers
+
+    found = {pinned_licence(pin) for pin in pins["datasets"]}
+    if None in found:
+        return Licence("unknown")
+    one = found.pop()
+    if found or one.id not in LICENSES - {"other"} or "-nd" in one.id:
+        return Licence("other", "see-the-sources")
+    return one
 
 
 def release_licence(recipe: Recipe, base_pin: Mapping[str, Any]) -> Licence:

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from localpsych_recipes import __version__, recipe_file
-from localpsych_recipes.recipe import DATA_SUFFIXES, Augment, Recipe, Source, is_local
+from localpsych_recipes.recipe import DATA_SUFFIXES, STARTED, Augment, Judge, Recipe, Source, is_local
 
 HERE = "the folder that you run this in"  # which paths in a recipe are relative to
 _PRIVATE = re.compile(r"^(/|~|\.{1,2}/|[A-Za-z]:\\|[a-z][a-z0-9+.-]*://)")  # a path or an address
 
 
-def dump(recipe: Recipe, pins: dict[str, Any], teacher: str | None = None) -> str:
+def dump(recipe: Recipe, pins: dict[str, Any], teacher: str | None = None, judge: dict[str, Any] | None = None) -> str:
     """YAML that `recipe_file.load` reads: local files by name alone, their SHA-256 in comments above.
 
-    teacher: the model that wrote into the answers, by its server's name for it.
+    teacher: the model that wrote into the answers, by its server's name for it; judge: the one that was taken, with
+    `model` and `commit`, as the pairs stage reports it.
     """
     values = recipe.model_dump(mode="json")
     notes = _base(values["base"], pins["base"])
@@ -26,6 +27,12 @@ def dump(recipe: Recipe, pins: dict[str, Any], teacher: str | None = None) -> st
         notes += _data(values_of, pin, source, taken)
     if values["augment"]:
         notes += _augment(values["augment"], teacher)
+    if values["pairs"]:
+        _asked(values["pairs"])
+        values["pairs"]["model"] = Pairs.model_fields["model"].default  # a name on the server whose address has gone
+    notes += _judge(values["judge"], judge)
+    if values["push"]:
+        values["push"]["pairs"] = None  # always private, and so is its name
     for stage in ("sft", "dpo"):
         if values[stage]:
             values[stage]["trainer"] = _public(values[stage]["trainer"])
@@ -89,6 +96,32 @@ def _augment(augment: dict[str, Any], teacher: str | None) -> list[str]:
     augment["model"] = public_name(augment["model"])
     wrote = f"The model {public_name(teacher or augment['model'])} wrote into the answers; its texts are not published."
     return [f"{wrote} Start one, and name its server in `augment`."]
+
+
+def _asked(section: dict[str, Any]) -> None:
+    """A server's address and its key's name go; that it was llama.cpp or vLLM, started here, stays."""
+    section["server"] = section["server"] if section["server"] in STARTED else None
+    section["api_key_env"] = Judge.model_fields["api_key_env"].default
+    section["model"] = public_name(section["model"])
+
+
+def _judge(section: dict[str, Any], taken: dict[str, Any] | None) -> list[str]:
+    on_server = section["server"] not in (None, *STARTED)
+    model, commit = (taken["model"], taken["commit"]) if taken else (section["model"], None)
+    name = judge_name(model)
+    local = name != model or bool(taken and not commit and not on_server)
+    _asked(section)
+    section["model"] = f"./{name}" if local else name
+    section["revision"] = commit or (None if local else section["revision"])
+    if commit or not taken:
+        return []
+    where = "start one, and name its server in `judge`" if on_server else f"put it into {HERE}"
+    return [f"The judge was {name}; {where}."]
+
+
+def judge_name(model: str) -> str:
+    """A judge's name on the Hub or on its server; of a path the last part."""
+    return file_name(model) if _is_private(model) or model.endswith(".gguf") or is_local(model) else model
 
 
 def public_name(model: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from localpsych_recipes import licences
-from localpsych_recipes.cards import metadata, published
+from localpsych_recipes.cards import metadata, pairs, published
 from localpsych_recipes.data.report import WORDS
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Recipe, Source
@@ -68,6 +68,9 @@ def needed(run: Run, base: dict[str, Any]) -> list[tuple[str, list[str]]]:
     for kind in ("file", "folder"):
         if names := [rows["file"] for rows in local if rows["kind"] == kind]:
             found.append((f"the rows as they were in the {kind}{'s' if names[1:] else ''}", names))
+    judge = pairs.judge(run)
+    if judge and not judge["commit"]:
+        found.append(("the judge", [published.judge_name(judge["model"])]))
     return found + ([("the texts of the model", [teacher(run)])] if run.recipe.augment else [])
 
 

@@ -95,6 +95,18 @@ class Finder:
         self._words, self._lengths = array("Q"), array("I")
 
 
+def similarity(a: str, b: str) -> float:
+    """Jaccard index of two texts as `Finder` compares them, of all their 3-grams; 0 where one has no words."""
+    one, other = _grams(a), _grams(b)
+    return len(one & other) / len(one | other) if one and other else 0.0
+
+
+def _grams(text: str) -> set[tuple[str, ...]]:
+    words = text.lower().translate(_SPACED).split()
+    size = 3 if len(words) >= 3 else 1
+    return {tuple(words[i : i + size]) for i in range(len(words) - size + 1)}
+
+
 def _sketch(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Hashes of words, row after row -> the SKETCH smallest hashes of each row's 3-grams, sorted; how many they are."""
     row = np.repeat(np.arange(len(lengths)), lengths)

@@ -3,14 +3,14 @@
     client.py      the client itself: a time limit, patience with a Hub that is busy
     failures.py    every failure of the Hub or its client -> one UserError that says what to do
     reading.py     a revision's commit and licence; a model's files, cached
-    account.py     the token's user, the names of the three repositories, what can be known before training
+    account.py     the token's user, a release's repositories, what can be known before training
     facts.py       what a plan asks: one configuration, sizes
     publishing.py  a folder -> one atomic commit, checked afterwards, and its tag
 
 Nothing here imports huggingface_hub before it is called.
 """
 
-from localpsych_recipes.hub.account import preflight, repositories, user, whoami
+from localpsych_recipes.hub.account import is_private, preflight, repo_type, repositories, user, whoami
 from localpsych_recipes.hub.publishing import Published, publish
 from localpsych_recipes.hub.reading import MODEL_FILES, Pin, card_license, files, pin, recipe_file, snapshot
 
@@ -20,10 +20,12 @@ __all__ = [
     "Published",
     "card_license",
     "files",
+    "is_private",
     "pin",
     "preflight",
     "publish",
     "recipe_file",
+    "repo_type",
     "repositories",
     "snapshot",
     "user",

@@ -1,4 +1,4 @@
-"""The token's user, the names of the three repositories, and what of a push can be known before any training."""
+"""The token's user, the repositories of a release, and what of a push can be known before any training."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.hub.client import api, patiently
 from localpsych_recipes.hub.failures import LOG_IN, NO_TOKEN, explained
+from localpsych_recipes.hub.reading import Kind
 from localpsych_recipes.recipe import Push
 from localpsych_recipes.rundir import RELEASES
 
-SUFFIXES = {"adapter": "-LoRA", "merged": "", "gguf": "-GGUF"}
+SUFFIXES = {"adapter": "-LoRA", "merged": "", "gguf": "-GGUF", "pairs": "-pairs"}
+PUSH_KEYS = {"model": "push", "dataset": "push.pairs"}  # where a recipe names what is published
 
 
 def whoami() -> str:
@@ -28,15 +30,25 @@ def user() -> str | None:
 
 
 def repositories(push: Push | None, name: str, user: str) -> dict[str, str]:
-    """The three repositories' ids by kind. Those without an owner go to the recipe's namespace, else to `user`."""
+    """The repositories' ids by kind. Those without an owner go to the recipe's namespace, else to `user`."""
     owner = (push and push.namespace) or user
     given = {kind: (push and getattr(push, kind)) or name + SUFFIXES[kind] for kind in RELEASES}
     return {kind: repo if "/" in repo else f"{owner}/{repo}" for kind, repo in given.items()}
 
 
+def repo_type(kind: str) -> Kind:
+    """What the Hub calls a repository of this kind."""
+    return "dataset" if kind == "pairs" else "model"
+
+
+def is_private(push: Push, kind: str) -> bool:
+    """Whether a repository of this kind is private. Pairs always are: they are what people wrote."""
+    return push.private or kind == "pairs"
+
+
 def preflight(push: Push, name: str, kinds: Iterable[str] = RELEASES, new_tag: str | None = None) -> dict[str, str]:
-    """The three repositories' ids, after it is known that this token may write to those of `kinds` and that they are
-    as private as the recipe says. Nothing is created. UserError for whatever would fail after training.
+    """The repositories' ids, after it is known that this token may write to those of `kinds` and that they are as
+    private as they should be. Nothing is created. UserError for whatever would fail after training.
 
     new_tag: of a release that does not exist yet; a repository that has it already holds another one.
     """
@@ -44,14 +56,20 @@ def preflight(push: Push, name: str, kinds: Iterable[str] = RELEASES, new_tag: s
     if _role(who) == "read":
         raise UserError("the token for the Hub is read-only", "a token of the role write", LOG_IN)
     names = repositories(push, name, who["name"])
-    for repo_id in (names[kind] for kind in kinds):
-        _refuse_foreign(repo_id, who)
-        _refuse_unfit(repo_id, push.private, new_tag)
+    for kind in kinds:
+        _refuse_foreign(names[kind], who)
+        _refuse_unfit(names[kind], repo_type(kind), is_private(push, kind), new_tag)
     return names
 
 
-def refuse_other_visibility(repo_id: str, found: bool, asked: bool) -> None:
-    """UserError if a repository that exists is not as private as the recipe asks. It is never changed."""
+def refuse_other_visibility(repo_id: str, repo_type: Kind, found: bool, asked: bool) -> None:
+    """UserError if a repository that exists is not as private as asked. It is never changed."""
+    if found != asked and repo_type == "dataset":
+        raise UserError(
+            f"push.pairs: the dataset {repo_id} is public on the Hub, and pairs are private whatever push.private says",
+            "a private dataset, or a new one",
+            "set push.pairs to another name, or make it private in its settings on the Hub",
+        )
     if found != asked:
         is_, should = ("private", "public") if found else ("public", "private")
         raise UserError(
@@ -94,17 +112,21 @@ def refuse_taken_tag(repo_id: str, tag: str, at: str) -> None:
     )
 
 
-def _refuse_unfit(repo_id: str, private: bool, new_tag: str | None) -> None:
+def _refuse_unfit(repo_id: str, repo_type: Kind, private: bool, new_tag: str | None) -> None:
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    with explained(repo_id, "push"):
+    with explained(repo_id, PUSH_KEYS[repo_type]):
         try:
-            info = patiently(lambda: api().repo_info(repo_id), briefly=True)
+            info = patiently(lambda: api().repo_info(repo_id, repo_type=repo_type), briefly=True)
         except RepositoryNotFoundError:
             return  # it will be created
-        refuse_other_visibility(repo_id, bool(info.private), private)
-        patiently(lambda: api().auth_check(repo_id, write=True), briefly=True)
-        tags = patiently(lambda: api().list_repo_refs(repo_id).tags, briefly=True) if new_tag else []
+        refuse_other_visibility(repo_id, repo_type, bool(info.private), private)
+        patiently(lambda: api().auth_check(repo_id, repo_type=repo_type, write=True), briefly=True)
+        tags = patiently(lambda: _tags(repo_id, repo_type), briefly=True) if new_tag else []
     for ref in tags:
         if ref.name == new_tag:
             refuse_taken_tag(repo_id, ref.name, ref.target_commit)
+
+
+def _tags(repo_id: str, repo_type: Kind) -> list[Any]:
+    return api().list_repo_refs(repo_id, repo_type=repo_type).tags

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.hub.account import refuse_other_visibility, refuse_taken_tag
+from localpsych_recipes.hub.account import PUSH_KEYS, refuse_other_visibility, refuse_taken_tag
 from localpsych_recipes.hub.client import PASSING, Say, api, patiently, status_of
 from localpsych_recipes.hub.failures import explained
+from localpsych_recipes.hub.reading import Kind
 from localpsych_recipes.progress import amount
 from localpsych_recipes.rundir import file_sha256
 
@@ -64,26 +65,29 @@ class Remote:
     """What the Hub says of a repository: its newest commit, the files there, and the commits of its tags."""
 
     repo_id: str
+    repo_type: Kind
     private: bool
     head: str
     files: Mapping[str, RepoFile]
     tags: Mapping[str, str]
 
 
-def publish(repo_id: str, folder: Path, *, private: bool, message: str, tag: str, say: Say) -> Published:
+def publish(
+    repo_id: str, folder: Path, *, repo_type: Kind = "model", private: bool, message: str, tag: str, say: Say
+) -> Published:
     """Makes the repository hold exactly the folder's files, in one commit, tagged; no commit if it does already.
 
     A repository that is not there is created, and is not written to unless it is as private as asked. UserError if
     that fails, if somebody else commits meanwhile, or if `tag` stands at other files.
     """
     local = local_files(folder)
-    with explained(repo_id, "push"):
-        before = patiently(lambda: opened(repo_id, private), say)
+    with explained(repo_id, PUSH_KEYS[repo_type]):
+        before = patiently(lambda: opened(repo_id, repo_type, private), say)
         after = patiently(lambda: _brought(local, before, message, tag, say), say, passing=PASSING | {409, 412})
         _verify(local, after, private)
         patiently(lambda: _tagged(after, tag, message), say)
     size = sum(file.path.stat().st_size for file in local.values())
-    url = f"{api().endpoint}/{repo_id}"
+    url = f"{api().endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{repo_id}"
     return Published(repo_id, url, after.head, after.head != before.head, len(local), size)
 
 
@@ -96,38 +100,39 @@ def local_files(folder: Path) -> dict[str, LocalFile]:
     return found
 
 
-def opened(repo_id: str, private: bool) -> Remote:
+def opened(repo_id: str, repo_type: Kind, private: bool) -> Remote:
     """The repository as it is, created if need be. UserError if it is not as private as asked."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        remote = read(repo_id)
+        remote = read(repo_id, repo_type)
     except RepositoryNotFoundError:
-        api().create_repo(repo_id, private=private, exist_ok=True)
-        remote = read(repo_id)
+        api().create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True)
+        remote = read(repo_id, repo_type)
         if private and not remote.private:
             raise UserError(
                 f"{repo_id} was created public although private was asked; no file was uploaded",
                 "a private repository",
                 "make it private in its settings on the Hub, or delete it and set push.namespace to another owner",
             ) from None
-    refuse_other_visibility(repo_id, remote.private, private)
+    refuse_other_visibility(repo_id, repo_type, remote.private, private)
     return remote
 
 
-def read(repo_id: str) -> Remote:
+def read(repo_id: str, repo_type: Kind) -> Remote:
     """A fresh reading of the main branch; nothing of it comes from a cache."""
-    info = api().repo_info(repo_id)
-    refs = api().list_repo_refs(repo_id)
-    tree = api().list_repo_tree(repo_id, recursive=True, revision=info.sha)
+    info = api().repo_info(repo_id, repo_type=repo_type)
+    refs = api().list_repo_refs(repo_id, repo_type=repo_type)
+    tree = api().list_repo_tree(repo_id, repo_type=repo_type, recursive=True, revision=info.sha)
     files = {entry.path: entry for entry in tree if hasattr(entry, "blob_id") and entry.path != HUBS_OWN}
-    return Remote(repo_id, bool(info.private), info.sha, files, {ref.name: ref.target_commit for ref in refs.tags})
+    tags = {ref.name: ref.target_commit for ref in refs.tags}
+    return Remote(repo_id, repo_type, bool(info.private), info.sha, files, tags)
 
 
 def _brought(local: Mapping[str, LocalFile], before: Remote, message: str, tag: str, say: Say) -> Remote:
     """One attempt at the commit. It begins with a fresh reading, which shows whether an earlier attempt, whose answer
     was lost, has done it, or whether somebody else has committed."""
-    now = read(before.repo_id)
+    now = read(before.repo_id, before.repo_type)
     changed, stale = differences(local, now)
     _refuse_moved_tag(now, tag, bool(changed or stale))
     if not changed and not stale:
@@ -141,8 +146,10 @@ def _brought(local: Mapping[str, LocalFile], before: Remote, message: str, tag: 
     size = sum(local[path].path.stat().st_size for path in changed)
     say(f"      {now.repo_id}: {len(changed)} files to upload, {amount(size, 'bytes')}, {len(stale)} to remove")
     operations = _operations(local, changed, stale)
-    api().create_commit(now.repo_id, operations, commit_message=message, parent_commit=now.head)
-    return read(now.repo_id)
+    api().create_commit(
+        now.repo_id, operations, repo_type=now.repo_type, commit_message=message, parent_commit=now.head
+    )
+    return read(now.repo_id, now.repo_type)
 
 
 def differences(local: Mapping[str, LocalFile], remote: Remote) -> tuple[list[str], list[str]]:
@@ -175,7 +182,7 @@ def _verify(local: Mapping[str, LocalFile], remote: Remote, private: bool) -> No
             "the checksums of this machine's files",
             "run the same command again; the files here are whole",
         )
-    refuse_other_visibility(remote.repo_id, remote.private, private)
+    refuse_other_visibility(remote.repo_id, remote.repo_type, remote.private, private)
 
 
 def _tagged(remote: Remote, tag: str, message: str) -> None:
@@ -185,8 +192,8 @@ def _tagged(remote: Remote, tag: str, message: str) -> None:
     if remote.tags.get(tag) == remote.head:
         return
     try:
-        api().create_tag(remote.repo_id, tag=tag, tag_message=message, revision=remote.head)
+        api().create_tag(remote.repo_id, repo_type=remote.repo_type, tag=tag, tag_message=message, revision=remote.head)
     except HfHubHTTPError as error:
         if status_of(error) != 409:
             raise
-        _refuse_moved_tag(Remote(**{**vars(read(remote.repo_id)), "head": remote.head}), tag, differs=False)
+        _refuse_moved_tag(replace(read(remote.repo_id, remote.repo_type), head=remote.head), tag, differs=False)

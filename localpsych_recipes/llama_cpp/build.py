@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from localpsych_recipes.errors import UserError
+from localpsych_recipes.serving import last_lines
 
 Say = Callable[[str], None]
 
@@ -42,6 +43,10 @@ OPTIONS = (
     f"-DLLAMA_BUILD_COMMIT={COMMIT}",  # else cmake asks git, which may answer for a repository around the cache
     "-DLLAMA_BUILD_NUMBER=1",
 )
+# Changes to the source: file -> text that stands there once, and its replacement. llamafile's kernels leave a token that
+# comes alone to other ones, whose sums differ in their last bits, so that what llama-server samples depended on which
+# other requests it answered at that moment; without this line it follows from the request alone.
+PATCHES = {"ggml/src/ggml-cpu/llamafile/sgemm.cpp": ("    if (n < 2)\n", "    if (n < 1)\n")}
 NEEDED = {"cmake": "cmake", "make": "make", "cc": "gcc", "c++": "g++"}  # program -> Debian package
 
 
@@ -71,7 +76,8 @@ def ensure(say: Say = tell, *, binaries: bool = True) -> Path:
 def place(binaries: bool) -> Path:
     """Where `ensure` puts it."""
     # a build uses every instruction of its CPU, and a home directory may be shared by machines with other ones
-    return cache() / f"llama.cpp-{VERSION}-{SHA256[:8]}-{_cpu() if binaries else 'scripts'}"
+    made = hashlib.sha256(repr((SHA256, OPTIONS, PATCHES)).encode()).hexdigest()[:8]
+    return cache() / f"llama.cpp-{VERSION}-{made}-{_cpu() if binaries else 'scripts'}"
 
 
 def _cpu() -> str:
@@ -105,6 +111,7 @@ def _make(tree: Path, say: Say, binaries: bool) -> None:
     say(f"llama.cpp: fetching the source, {PROJECT} {VERSION} (77 MB)")
     source = unpack(fetch(work), work / "source")
     if binaries:
+        patch(source)
         minutes = f"{10 / _cores():.0f} minutes on {_cores()} cores"  # measured: 5 minutes on 2
         say(f"llama.cpp: building its tools into {tree}, once; about {minutes}")
         _compile(source, work / "build", say)
@@ -174,6 +181,17 @@ def unpack(archive: Path, folder: Path) -> Path:
     return folder
 
 
+def patch(source: Path) -> None:
+    """Makes the changes of PATCHES. UserError where a text is not there once, as in another version of the source."""
+    for name, (old, new) in PATCHES.items():
+        text = (source / name).read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            raise UserError(
+                f"{name} of llama.cpp {COMMIT} is not as it was", f"{old.strip()!r} in it, once", "report this"
+            )
+        (source / name).write_text(text.replace(old, new), encoding="utf-8")
+
+
 def _compile(source: Path, build: Path, say: Say) -> None:
     build.mkdir()
     # by name, since CMAKE_GENERATOR may ask for one that prints no per cent and is not installed
@@ -225,8 +243,3 @@ def _assemble(source: Path, built: Path, tree: Path, binaries: bool) -> None:
         (tree / "bin").mkdir()
         for name in BINARIES:
             shutil.copy2(built / name, tree / "bin" / name)
-
-
-def last_lines(text: str, count: int = 8) -> str:
-    """The last lines of a tool's output that say anything."""
-    return "\n    ".join(["", *[line.rstrip() for line in text.splitlines() if line.strip()][-count:]])

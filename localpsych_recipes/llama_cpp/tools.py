@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.llama_cpp.build import last_lines
 from localpsych_recipes.llama_cpp.quants import QUANTS
 from localpsych_recipes.llama_cpp.serve import Server, serving
+from localpsych_recipes.serving import last_lines
 
 
 class ToolError(UserError):
@@ -106,6 +106,11 @@ class LlamaCpp:
         arguments = ["--model", str(gguf), "--ctx-size", str(ctx * slots), "--parallel", str(slots)]
         arguments += ["--lora", str(lora)] if lora else []
         return serving(self.paths["llama-server"], [*arguments, *extra], api_key=api_key, log=log)
+
+    def has_gpu(self) -> bool:
+        """Whether this llama-server knows a device besides the CPU."""
+        listed = run([self.paths["llama-server"], "--list-devices"]).partition("Available devices:")[2]
+        return bool(re.search(r"^\s+\w+\d*: ", listed, re.MULTILINE))
 
 
 def run(command: Sequence[str | Path], *, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from localpsych_recipes import cards, hub, licences, skeleton
 from localpsych_recipes.hub import facts
+from localpsych_recipes.judge.choosing import AUTO
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.plan import disk, fit, gpus, memory, rows, speed, weights
 from localpsych_recipes.plan.gpus import Gpu
 from localpsych_recipes.plan.memory import Anatomy, Line, Memory
 from localpsych_recipes.plan.rows import Tokens, Unknown, steps
 from localpsych_recipes.plan.text import render
-from localpsych_recipes.recipe import Recipe, is_local
+from localpsych_recipes.recipe import STARTED, Judge, Recipe, is_local
 from localpsych_recipes.rundir import RunDir
 
 __all__ = ["Plan", "StagePlan", "Unknown", "plan", "render", "steps"]
@@ -44,6 +45,7 @@ class Plan:
     base: str
     architecture: str
     anatomy: Anatomy
+    pairs: tuple[str, ...]  # what the pairs stage asks of the model and of its judge, in lines
     stages: Mapping[str, StagePlan]  # "sft", "dpo"
     gpu: Gpu | None
     limits: Sequence[str]  # what the GPU cannot do
@@ -51,8 +53,7 @@ class Plan:
     downloads: Mapping[str, int | Unknown]  # of base and datasets, on a machine that has none of them
     disk: Sequence[Line]
     files: tuple[str, ...]  # relative to the run directory
-    repositories: tuple[str, ...]
-    private: bool
+    repositories: Mapping[str, bool]  # id -> whether it is private
     licences: Sequence[str]
 
 
@@ -67,12 +68,14 @@ def plan(recipe: Recipe, run: Run | None = None, gpu: str | None = None) -> Plan
     folder = config_folder(recipe)
     config = skeleton.read_config(folder)
     anatomy = Anatomy(recipe.base, config, recipe.lora)
+    counts = rows.counts(run)
     return Plan(
         name=recipe.name,
         base=recipe.base.model,
         architecture=(config.architectures or [config.model_type])[0],
         anatomy=anatomy,
-        stages=stages(run, anatomy, chosen),
+        pairs=tuple(pairs(run, counts)) if recipe.pairs else (),
+        stages=stages(run, counts, anatomy, chosen),
         gpu=chosen,
         limits=tuple(fit.cannot(chosen, recipe.base)) if chosen else (),
         trained_tokens=rows.trained_tokens(run),
@@ -80,17 +83,38 @@ def plan(recipe: Recipe, run: Run | None = None, gpu: str | None = None) -> Plan
         disk=tuple(_disk(recipe, anatomy, folder)),
         files=files(run, folder),
         repositories=repositories(recipe),
-        private=bool(recipe.push and recipe.push.private),
         licences=licences.outcome(recipe),
     )
 
 
-def stages(run: Run, anatomy: Anatomy, gpu: Gpu | None) -> dict[str, StagePlan]:
+def pairs(run: Run, counts: dict[str, int] | Unknown) -> Iterator[str]:
+    """What is asked of the model and of its judge, at most: what is removed before the judge is not known here."""
+    knobs, judge, prompts = run.recipe.pairs, run.recipe.judge, rows.prompts(run, counts)
+    written = f"{knobs.candidates} answers of up to {knobs.max_tokens} tokens by {knobs.server or 'transformers'}"
+    each = 1 + knobs.candidates if knobs.mode == "pointwise" else 2 * knobs.candidates
+    asked = f"{each} verdicts of up to {judge.max_tokens} tokens by {_judge(judge)}"
+    if isinstance(prompts, Unknown):
+        yield f"for each prompt {written}"
+        yield f"for each prompt {asked}, at most"
+    else:
+        yield f"for each of {prompts:,} prompts {written}: {prompts * knobs.candidates:,}"
+        yield f"for each of them {asked}: {prompts * each:,} at most"
+
+
+def _judge(asked: Judge) -> str:
+    auto = asked.model == "auto"
+    if asked.server not in (None, *STARTED):
+        return f"{'the model' if auto else asked.model} at {asked.server}"
+    model = " or ".join(name for name, _ in AUTO) if auto else asked.model
+    return f"{model} in {asked.server or 'transformers'}"
+
+
+def stages(run: Run, counts: dict[str, int] | Unknown, anatomy: Anatomy, gpu: Gpu | None) -> dict[str, StagePlan]:
     """The training stages in their order."""
     lengths = rows.lengths(run)
     return {
         stage: _stage(run.recipe, stage, count, lengths.get(rows.ROWS[stage], ()), anatomy, gpu)
-        for stage, count in rows.training_rows(run).items()
+        for stage, count in rows.training_rows(run, counts).items()
     }
 
 
@@ -115,25 +139,28 @@ def files(run: Run, folder: Path) -> tuple[str, ...]:
 
     folder: holds the base's config.json, whose dtype names the 16-bit GGUF.
     """
+    from localpsych_recipes import conversion
     from localpsych_recipes.stages import gguf
 
     recipe, names = run.recipe, ["adapter/adapter_model.safetensors"]
     if recipe.merge:
         names.append("merged/*.safetensors (in the base's own shards)")
     if recipe.gguf:
-        sixteen_bit = [gguf.OUTTYPES[gguf.dtype(folder)].upper()] if recipe.gguf.sixteen_bit else []
+        sixteen_bit = [conversion.OUTTYPES[conversion.dtype(folder)].upper()] if recipe.gguf.sixteen_bit else []
         names += [f"gguf/{gguf.file_name(run, quant)}" for quant in (*recipe.gguf.quants, *sixteen_bit)]
         names += [f"adapter/{run.dir.adapter_gguf.name}"] if recipe.gguf.adapter else []
+    if recipe.pairs and recipe.pairs.publish:
+        names.append("pairs/data/*.jsonl")
     return tuple(f"release/{name}" for name in names)
 
 
-def repositories(recipe: Recipe) -> tuple[str, ...]:
-    """Ids of the repositories that a push writes to; `<your user>` stands where no token says who that is."""
+def repositories(recipe: Recipe) -> dict[str, bool]:
+    """Ids of the repositories that a push writes to, `<your user>` where no token says who that is; whether private."""
     if not recipe.push:
-        return ()
+        return {}
     owner = recipe.push.namespace or hub.user() or "<your user>"
     names = hub.repositories(recipe.push, recipe.name, owner)
-    return tuple(names[kind] for kind in cards.kinds(recipe))
+    return {names[kind]: hub.is_private(recipe.push, kind) for kind in cards.kinds(recipe)}
 
 
 def _stage(
@@ -155,10 +182,10 @@ def _stage(
 
 
 def _disk(recipe: Recipe, anatomy: Anatomy, folder: Path) -> Sequence[Line]:
-    from localpsych_recipes.stages import gguf
+    from localpsych_recipes import conversion
 
     total = sum(part.parameters for part in anatomy.weights(recipe.base))
-    return tuple(disk.run(recipe, anatomy.language, total, anatomy.adapter, weights.ITEM[gguf.dtype(folder)]))
+    return tuple(disk.run(recipe, anatomy.language, total, anatomy.adapter, weights.ITEM[conversion.dtype(folder)]))
 
 
 def _download(source: str, kind: str, revision: str | None) -> int | Unknown:

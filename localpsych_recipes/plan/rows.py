@@ -33,22 +33,40 @@ class Tokens:
     measured: bool
 
 
-def training_rows(run: Run) -> dict[str, int | Unknown]:
-    """Rows of each training stage: of the finished run, else of local sources."""
-    stages = [stage for stage in ROWS if getattr(run.recipe, stage)]
+def counts(run: Run) -> dict[str, int] | Unknown:
+    """The prepare stage's counts of rows: of the finished run, else of local sources."""
     local = [Path(source.source).expanduser() for source in run.recipe.data.sources if is_local(source.source)]
     if pipeline.finished(run, "prepare"):
-        counts = run.report("prepare")["results"]["counts"]
-    elif missing := [path.name for path in local if not path.exists()]:
-        return dict.fromkeys(stages, Unknown(f"{', '.join(missing)} is not here yet; the recipe says where to get it"))
-    elif len(local) == len(run.recipe.data.sources):
-        from localpsych_recipes import data
+        return run.report("prepare")["results"]["counts"]
+    if missing := [path.name for path in local if not path.exists()]:
+        return Unknown(f"{', '.join(missing)} is not here yet; the recipe says where to get it")
+    if len(local) < len(run.recipe.data.sources):
+        return Unknown("the dataset is not on this machine; the prepare stage counts its rows")
+    from localpsych_recipes import data
 
-        counts = data.prepare(run.recipe.data).counts
-    else:
-        reason = "the dataset is not on this machine; the prepare stage counts its rows"
-        return dict.fromkeys(stages, Unknown(reason))
-    return {stage: counts[ROWS[stage]] for stage in stages}
+    return data.prepare(run.recipe.data).counts
+
+
+def training_rows(run: Run, counts: dict[str, int] | Unknown) -> dict[str, int | Unknown]:
+    """Rows of each training stage."""
+    return {stage: _rows(run, stage, counts) for stage in ROWS if getattr(run.recipe, stage)}
+
+
+def _rows(run: Run, stage: str, counts: dict[str, int] | Unknown) -> int | Unknown:
+    if stage != "dpo" or not run.recipe.pairs:
+        return counts if isinstance(counts, Unknown) else counts[ROWS[stage]]
+    if pipeline.finished(run, "pairs"):
+        results = run.report("pairs")["results"]
+        return results["pairs"]["train"] + results["data_pairs"]["train"]
+    return Unknown("the pairs stage makes them, and its judge decides how many are kept")
+
+
+def prompts(run: Run, counts: dict[str, int] | Unknown) -> int | Unknown:
+    """For how many prompts the pairs stage has answers written, training and held-out ones together."""
+    if isinstance(counts, Unknown):
+        return counts
+    most = run.recipe.pairs.max_prompts or math.inf
+    return sum(min(counts[kind], most) for kind in ("sft_train", "sft_test"))
 
 
 def steps(rows: int | Unknown, knobs: Training) -> int | Unknown:
@@ -71,8 +89,9 @@ def trained_tokens(run: Run) -> int | Unknown:
 def lengths(run: Run) -> dict[str, list[list[int]]]:
     """Tokens of each row's prompt and answers by kind and split, from the finished prepare stage; empty without one."""
     found = (rundir.read_json(run.dir.data / "lengths.json") or {}) if pipeline.finished(run, "prepare") else {}
-    # a teacher makes answers longer than prepare has counted them
-    return {name: rows for name, rows in found.items() if not (run.recipe.augment and name.startswith("sft"))}
+    # a teacher makes answers longer than prepare has counted them, and the pairs stage makes more pairs
+    later = [kind for kind, made in (("sft", run.recipe.augment), ("pairs", run.recipe.pairs)) if made]
+    return {name: rows for name, rows in found.items() if not name.startswith(tuple(later))}
 
 
 def tokens(rows: Sequence[Sequence[int]], knobs: Training) -> Tokens:

@@ -29,6 +29,7 @@ def render(plan: Plan) -> str:
             lora.trainable_line(anatomy.trainable, anatomy.total),
         ],
         "left out": [f"{g.count} {g.reason} (such as {g.example})" for g in anatomy.targets.left_out],
+        **({"pairs": plan.pairs} if plan.pairs else {}),
         "training rows": [f"{stage}: {_number(made.rows)}" for stage, made in plan.stages.items()],
         "steps": [f"{stage}: {_number(made.steps)}" for stage, made in plan.stages.items()],
         "tokens": [f"{stage}: {_tokens(made)}" for stage, made in plan.stages.items()],
@@ -44,7 +45,7 @@ def render(plan: Plan) -> str:
             f"= {amount(sum(line.bytes for line in plan.disk), 'bytes')} beside the Hub's cache",
         ],
         "files": plan.files,
-        "repositories": [f"{name} ({'private' if plan.private else 'PUBLIC'})" for name in plan.repositories],
+        "repositories": [f"{name} ({'private' if hidden else 'PUBLIC'})" for name, hidden in plan.repositories.items()],
         "licences": plan.licences,
     }
     return "\n".join([f"{plan.name}, on one process", *_aligned(blocks)])

@@ -8,19 +8,22 @@ Names are those of TRL, PEFT, transformers and datasets wherever these have a se
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from localpsych_recipes.recipe.data import Columns, Data, Source, Turns
 from localpsych_recipes.recipe.model import Base, Lora
+from localpsych_recipes.recipe.pairs import Degrade, Pairs
 from localpsych_recipes.recipe.release import QUANTS, Card, Gguf, Merge, Push
 from localpsych_recipes.recipe.section import Name, Section
+from localpsych_recipes.recipe.server import STARTED, Judge, Server
 from localpsych_recipes.recipe.training import DPO_LOSSES, Augment, Dpo, Sft, Training
 
 __all__ = [
-    "DPO_LOSSES", "QUANTS", "STAGE_SECTIONS", "Augment", "Base", "Card", "Columns", "Data", "Dpo", "Gguf", "Lora", "Merge",
-    "Push", "Recipe", "Section", "Sft", "Source", "Training", "Turns", "is_local", "json_schema",
+    "DPO_LOSSES", "QUANTS", "STAGE_SECTIONS", "STARTED", "Augment", "Base", "Card", "Columns", "Data", "Degrade", "Dpo",
+    "Gguf", "Judge", "Lora", "Merge", "Pairs", "Push", "Recipe", "Section", "Server", "Sft", "Source", "Training", "Turns",
+    "is_local", "json_schema",
 ]  # fmt: skip
 
 
@@ -39,6 +42,8 @@ class Recipe(Section):
     lora: Lora = Lora()
     augment: Augment | None = None
     sft: Sft | None = None
+    judge: Judge = Judge()
+    pairs: Pairs | None = None
     dpo: Dpo | None = None
     merge: Merge | None = None
     gguf: Gguf | None = None
@@ -49,8 +54,12 @@ class Recipe(Section):
         if not self.sft and not self.dpo:
             yield "sft: missing, and no `dpo` either; a recipe trains something"
         for name in ("sft", "dpo"):
-            if getattr(self, name) and not list(self.data.learnt_by(name)):
+            if getattr(self, name) and not self._learnt_by(name):
                 yield NOTHING_TO_LEARN[name]
+        if self.pairs and not self.sft:
+            yield "pairs: samples from the model that `sft` trains, which is missing"
+        if self.pairs and not self.dpo and not self.pairs.publish:
+            yield "pairs: nothing learns from them without `dpo`; leave them out too, or set pairs.publish: true"
         if self.augment and not self.sft:
             yield "augment: writes answers for `sft`, which is missing"
         if self.gguf and not self.merge:
@@ -59,10 +68,15 @@ class Recipe(Section):
             yield "card: missing; nothing is pushed without its card"
         for name in ("sft", "dpo"):
             stage = getattr(self, name)
-            learnt = list(self.data.learnt_by(name))
+            learnt = self._learnt_by(name)
             if stage and stage.eval_steps and learnt and not any(source.held_out for source in learnt):
                 where = "test_size or test_split in an entry of data.mixture" if self.data.mixture else HELD_OUT
                 yield f"{name}.eval_steps: nothing is held out; set {where}, or drop it"
+
+    def _learnt_by(self, stage: Literal["sft", "dpo"]) -> list[Source]:
+        """The sources that a training stage learns from; pairs are made from those of SFT."""
+        stages = ("dpo", "sft") if stage == "dpo" and self.pairs else (stage,)
+        return [source for name in stages for source in self.data.learnt_by(name)]
 
     def stage_sections(self) -> tuple[str, ...]:
         """Names of the stage sections that the recipe has."""
@@ -81,11 +95,12 @@ class Recipe(Section):
 
 NOTHING_TO_LEARN = {
     "sft": "data: every source is for `dpo` alone; `sft` needs one with use: all or sft",
-    "dpo": "data.columns.rejected: missing; `dpo` needs `chosen` and `rejected` columns, or answers with a `score`",
+    "dpo": "data.columns.rejected: missing; `dpo` needs `chosen` and `rejected` columns, answers with a `score`, or a "
+    "`pairs` section that makes them",
 }
 HELD_OUT = "data.test_size or data.test_split"
 DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")  # a Hub id does not end so
-STAGE_SECTIONS = ("augment", "sft", "dpo", "merge", "gguf", "card", "push")
+STAGE_SECTIONS = ("augment", "sft", "pairs", "dpo", "merge", "gguf", "card", "push")
 
 
 def is_local(source: str) -> bool:

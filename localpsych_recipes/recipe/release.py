@@ -48,7 +48,7 @@ class Card(Section):
 
 
 class Push(Section):
-    """The three repositories. Ids without a user get `namespace`, else the token's own user."""
+    """The repositories. Ids without a user get `namespace`, else the token's own user."""
 
     namespace: Annotated[Name | None, Field(description="user or organisation; null: the token's user")] = None
     private: Annotated[bool, Field(description="false publishes to everyone")] = True
@@ -62,3 +62,4 @@ class Push(Section):
     adapter: Annotated[RepoName | None, Field(description="default: NAME-LoRA")] = None
     merged: Annotated[RepoName | None, Field(description="default: NAME")] = None
     gguf: Annotated[RepoName | None, Field(description="default: NAME-GGUF")] = None
+    pairs: Annotated[RepoName | None, Field(description="dataset, with pairs.publish; default: NAME-pairs")] = None

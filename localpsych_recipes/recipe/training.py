@@ -9,6 +9,7 @@ from pydantic import Field
 
 from localpsych_recipes import trainer_keys
 from localpsych_recipes.recipe.section import Section
+from localpsych_recipes.recipe.server import Server
 
 DPO_LOSSES = (
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
@@ -99,19 +100,13 @@ class Dpo(Training):
             yield f"loss_weights: {len(self.loss_weights)} weights for {len(self.loss_type)} losses; one for each"
 
 
-class Augment(Section):
+class Augment(Server):
     """A teacher model writes each reference answer from the conversation and the answer that the template made."""
 
     server: Annotated[str, Field(description="address of an OpenAI-compatible server, with its /v1")] = (
         "http://127.0.0.1:8080/v1"
     )
-    allow_remote: Annotated[
-        bool, Field(description="a server on another machine: the dataset's texts leave this one")
-    ] = False
     model: Annotated[str, Field(min_length=1, description="the teacher's name on that server")] = "default"
-    api_key_env: Annotated[
-        str, Field(min_length=1, description="environment variable that holds the server's key, if it wants one")
-    ] = "LOCALPSYCH_API_KEY"
     prompt: Annotated[
         str, Field(min_length=1, description="what the teacher is asked, with {prompt} and {response} in it")
     ] = (

@@ -121,6 +121,8 @@ def _texts(error: Mapping[str, Any]) -> list[str]:
         close = difflib.get_close_matches(str(given), [w.strip("'") for w in error["ctx"]["expected"].split(", ")], 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return [f"{keys}: {_shown(given)} is not one of {error['ctx']['expected']}{hint}"]
+    if kind == "too_short":
+        return [f"{keys}: {error['ctx']['actual_length']} entries; {error['ctx']['min_length']} at least"]
     if kind in EXPECTED:
         quotes = "; put it in quotes" if kind == "string_type" and isinstance(given, (bool, int, float)) else ""
         return [f"{keys}: {_shown(given)}, expected {EXPECTED[kind]}{quotes}"]

@@ -14,16 +14,17 @@ Loc = tuple[str | int, ...]
 HUB = re.compile(r"hf://(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?")
 
 # replaced whole, never merged key by key: half of one and half of the other would mean neither
-WHOLE = ("data.columns", "data.labels", "data.turns", "data.mixture", "lora.target_modules")
+WHOLE = ("data.columns", "data.labels", "data.turns", "data.mixture", "lora.target_modules", "pairs.criteria", "pairs.vetoes")
 # never inherited: two releases of one name, version or repository would overwrite each other, and a description, a
 # title, a licence and a consent to publish despite one are about one release alone
 IDENTITY = (
     "name", "version", "description", "license", "card.title",
-    "push.namespace", "push.adapter", "push.merged", "push.gguf", "push.despite_licences",
+    "push.namespace", "push.adapter", "push.merged", "push.gguf", "push.pairs", "push.despite_licences",
 )  # fmt: skip
 # not inherited from a repository on the Hub: it is another's word for what may run here, leave this machine or be public
 CONSENT = (
-    "base.trust_remote_code", "augment.server", "augment.allow_remote", "augment.api_key_env", "push.private",
+    "base.trust_remote_code", "push.private", "pairs.publish", "pairs.model",  # the last: a name on that server
+    *(f"{section}.{key}" for section in ("augment", "judge", "pairs") for key in ("server", "allow_remote", "api_key_env")),
 )  # fmt: skip
 # a commit, a column or a split of another's rows means nothing in these; how much is held out does
 OF_A_SOURCE = tuple(f"data.{key}" for key in Source.model_fields if key != "test_size")
@@ -32,7 +33,11 @@ BELONGING = {
     # card.prose: what a person wrote of a model that learnt from other rows
     "data.source": (*OF_A_SOURCE, "data.mixture", "card.prose"),
     "data.mixture": (*OF_A_SOURCE, "data.test_size", "card.prose"),  # each entry says for itself what it holds out
-    "base.model": ("base.revision", "base.hub_id", "base.license", "base.trust_remote_code"),
+    "base.model": (
+        "base.revision", "base.hub_id", "base.license", "base.trust_remote_code", "judge.allow_same_family",
+    ),  # fmt: skip
+    "judge.model": ("judge.revision", "judge.allow_same_family"),
+    "pairs.server": ("pairs.model",),
     "data.test_size": ("data.test_split",),  # one of the two
     "data.test_split": ("data.test_size",),
 }

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from localpsych_recipes import licences, openai_server, rundir
+from localpsych_recipes import chat_templates, licences, openai_server, rundir
 from localpsych_recipes.data.crisis import CrisisLines
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.openai_server import Answer, Ledger, Server
@@ -25,7 +25,6 @@ SEEDS = (
     3,
 )  # of the first request and of two more for unusable texts; what is written outlives a change of `seed`
 TRIAL = 20  # rows; a teacher that has nothing to say to any of them is not asked about thousands
-LEAKS = ("<think", "<|channel")  # a reasoning part that was left open: Qwen and DeepSeek; Gemma and gpt-oss
 Row = dict[str, Any]
 
 
@@ -115,9 +114,7 @@ def usable(answer: Answer | None) -> str | None:
     """The text without its reasoning; None if there is no text, a cut-off one, or one whose reasoning never ends."""
     if not answer or answer.cut:
         return None
-    # some templates open the reasoning themselves, so that only its end is in the text
-    text = re.sub(r".*</think>", "", answer.text, flags=re.DOTALL).strip()
-    return text if text and not any(mark in text for mark in LEAKS) else None
+    return chat_templates.without_reasoning(answer.text) or None
 
 
 def with_text(augment: Augment, row: Row, text: str | None) -> Row:

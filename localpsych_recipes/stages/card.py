@@ -1,4 +1,4 @@
-"""The release folders made ready to publish: the adapter's files gathered, a card and the recipe in each."""
+"""The release folders made ready to publish: adapter and pairs gathered, a card and the recipe in each."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from localpsych_recipes.pipeline import Run
 CONFIG = "adapter_config.json"
 # all that an adapter's repository needs; what trainers leave beside it (training_args.bin, optimiser states) stays here
 ADAPTER_FILES = (CONFIG, "adapter_model.safetensors", *models.TOKENIZER_FILES)
+PICTURE = "report.png"
 NOBODY = "USER"  # stands in snippets for the owner, until a push knows who that is
 
 
@@ -21,10 +22,12 @@ def run(run: Run) -> dict[str, Any]:
     """Results: the kinds of cards written, and the repositories that they name."""
     licences.check(run.recipe, run.pins)
     assemble_adapter(run)
+    if run.recipe.pairs and run.recipe.pairs.publish:
+        assemble_pairs(run)
     owner = run.recipe.push and (run.recipe.push.namespace or hub.user())
     names = hub.repositories(run.recipe.push, run.recipe.name, owner or NOBODY)
     written = cards.write(run, names, owned=bool(owner))
-    for kind in written:
+    for kind in (kind for kind in written if kind != "pairs"):  # the base's agreements are about models
         licences.accompany(licences.chain(run.recipe, run.pins), run.dir.agreements, run.dir.release(kind))
     return {"cards": written, "repositories": {kind: names[kind] for kind in written}}
 
@@ -39,6 +42,17 @@ def assemble_adapter(run: Run) -> None:
         name_base(folder / CONFIG, run.recipe.base_id)
         if run.recipe.gguf and run.recipe.gguf.adapter and run.dir.adapter_gguf.is_file():
             shutil.copyfile(run.dir.adapter_gguf, folder / run.dir.adapter_gguf.name)
+
+
+def assemble_pairs(run: Run) -> None:
+    """RUN/release/pairs from the rows that DPO is given and the picture of the scores; of what was dropped nothing."""
+    source = run.dir.pairs
+    files = {source / f"pairs_{split}.jsonl": f"data/{split}.jsonl" for split in ("train", "test")}
+    with rundir.replacing(run.dir.release("pairs")) as folder:
+        (folder / "data").mkdir()
+        for path, name in {**files, source / PICTURE: PICTURE}.items():
+            if path.is_file():
+                shutil.copyfile(path, folder / name)
 
 
 def name_base(config: Path, base_id: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from typing import TYPE_CHECKING, Any
 
 from localpsych_recipes import models, training
@@ -12,6 +13,11 @@ from localpsych_recipes.pipeline import Run
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from trl import DPOTrainer
+
+
+# nats per token that the held-out chosen answers may lose on average; more is what Razin et al., Unintentional
+# Unalignment (https://arxiv.org/abs/2410.08847), call likelihood displacement. The bound itself is a judgement.
+CHOSEN_MAY_FALL = 0.1
 
 
 def run(run: Run) -> dict[str, Any]:
@@ -30,6 +36,9 @@ def run(run: Run) -> dict[str, Any]:
     _refuse_none(results["pairs"], given, run.recipe.dpo.max_length)
     results |= training.train(trainer, run, run.recipe.dpo)
     results |= measure(trainer)
+    results["warnings"] = warnings(results)
+    for warning in results["warnings"] if run.ranks.main else ():
+        run.say(f"      warning: {warning}")
     training.hand_on(trainer, run, "dpo", base)
     del trainer, model
     gc.collect()
@@ -76,14 +85,39 @@ def measure(trainer: DPOTrainer) -> dict[str, Any]:
     pairs, ranks = len(trainer.eval_dataset), trainer.accelerator.num_processes
     trainer.eval_dataset = trainer.eval_dataset.select(range(pairs - pairs % ranks or pairs))
     found = trainer.evaluate()
+    # reward = beta * (log p - log p_ref); below zero the chosen answers became less likely than before DPO
+    change = found["eval_rewards/chosen"] / trainer.beta
     return {
         "eval_pairs": len(trainer.eval_dataset),
         "eval_loss": found["eval_loss"],
         "eval_accuracy": found["eval_rewards/accuracies"],
         "eval_margin": found["eval_rewards/margins"],
-        # reward = beta * (log p - log p_ref); below zero the chosen answers became less likely than before DPO
-        "chosen_logps_change": found["eval_rewards/chosen"] / trainer.beta,
+        "chosen_logps_change": change,
+        "chosen_logps_change_per_token": change * len(trainer.eval_dataset) / _chosen_tokens(trainer),
     }
+
+
+def _chosen_tokens(trainer: DPOTrainer) -> int:
+    """Tokens of the held-out chosen answers, as far as they fit behind their prompts."""
+    rows = trainer.eval_dataset.select_columns(["prompt_ids", "chosen_ids"])
+    room = trainer.args.max_length or math.inf
+    return sum(min(len(row["chosen_ids"]), room - len(row["prompt_ids"])) for row in rows)
+
+
+def warnings(results: dict[str, Any]) -> list[str]:
+    """What of the held-out figures says that DPO has not done what it is for."""
+    found = []
+    if (change := results.get("chosen_logps_change_per_token", 0.0)) < -CHOSEN_MAY_FALL:
+        found.append(
+            f"chosen answers became less likely, by {-change:.2f} nats per token (up to {CHOSEN_MAY_FALL} is usual): lower "
+            "dpo.learning_rate, raise dpo.beta, or keep them up with loss_type: [sigmoid, sft]"
+        )
+    if results.get("eval_margin", 1.0) <= 0:
+        found.append(
+            f"the margin on {results['eval_pairs']} held-out pairs is {results['eval_margin']:.3f}, not above 0: nothing "
+            "of what the pairs teach was learnt; look at them, train longer, or raise dpo.learning_rate"
+        )
+    return found
 
 
 def _refuse_none(kept: int, given: int, max_length: int) -> None:

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from localpsych_recipes import chat_templates, families, llama_cpp, models, rundir
+from localpsych_recipes import conversion, llama_cpp, models, rundir
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-OUTTYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}  # config.json's dtype -> the converter's
 
 
 def run(run: Run) -> dict[str, Any]:
     """Results: files with quant, bytes, sha256 and tensor types. UserError for a quant made of other types."""
     tools = llama_cpp.tools(run.say)
     merged, knobs = run.dir.release("merged"), run.recipe.gguf
-    outtype = OUTTYPES[dtype(merged)]
     source = run.dir.sixteen_bit_gguf
     source.parent.mkdir(parents=True, exist_ok=True)
-    tools.convert(merged, source, outtype=outtype, name=title(run, merged), metadata=metadata(run))
-    begin_as_trained(source, models.load_tokenizer(merged))
+    outtype = conversion.to_gguf(tools, merged, source, name=run.recipe.name, metadata=metadata(run))
     run.say(f"      converted in {outtype}")
     with rundir.replacing(run.dir.release("gguf")) as folder:
         files = [quantize(run, tools, source, folder, quant) for quant in knobs.quants]
@@ -39,30 +31,6 @@ def run(run: Run) -> dict[str, Any]:
 def file_name(run: Run, quant: str) -> str:
     """`ollama run hf.co/USER/REPO:QUANT` and llama.cpp find a file by the quant at the end of its name."""
     return f"{run.recipe.name}-{quant}.gguf"
-
-
-def title(run: Run, merged: Path) -> str:
-    """general.name, with the part that llama.cpp knows some families' tokenizers by."""
-    mark = families.of(families.type_of(merged)).gguf_name
-    return run.recipe.name if mark in run.recipe.name.lower() else f"{run.recipe.name}-{mark}"
-
-
-def begin_as_trained(gguf: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Keeps llama.cpp from putting a <bos> before prompts whose chat template writes none (TinyLlama, Phi-3)."""
-    from gguf import GGUFReader
-
-    prompt = tokenizer.apply_chat_template(chat_templates.QUESTION, add_generation_prompt=True, return_dict=True)
-    if prompt["input_ids"][0] == tokenizer.bos_token_id or tokenizer("?")["input_ids"][0] != tokenizer.bos_token_id:
-        return
-    field = GGUFReader(gguf, "r+").get_field("tokenizer.ggml.add_bos_token")
-    field.parts[field.data[0]][0] = False  # the file is mapped into memory: this writes it
-
-
-def dtype(folder: Path) -> str:
-    """The dtype that a model's configuration names, its text part's where it has several."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    candidates = (config, config.get("text_config", {}))
-    return next((c[k] for c in candidates for k in ("dtype", "torch_dtype") if c.get(k)), "bfloat16")
 
 
 def metadata(run: Run) -> dict[str, Any]:

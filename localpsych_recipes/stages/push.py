@@ -1,4 +1,4 @@
-"""The release folders on the Hub: adapter, then merged model, then GGUF, each in one commit with its card."""
+"""The release folders on the Hub: adapter, merged model, GGUF and pairs, each in one commit with its card."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def run(run: Run) -> dict[str, Any]:
     message = f"{recipe.name} {recipe.version}"
     published = []
     for kind in cards.write(run, names, owned=True):  # once more, now that the owner is known
-        folder, private = run.dir.release(kind), recipe.push.private
-        done = hub.publish(names[kind], folder, private=private, message=message, tag=tag, say=run.say)
+        folder, private = run.dir.release(kind), hub.is_private(recipe.push, kind)
+        how = {"repo_type": hub.repo_type(kind), "private": private}
+        done = hub.publish(names[kind], folder, **how, message=message, tag=tag, say=run.say)
         seen, what = "private" if private else "PUBLIC", "published" if done.changed else "nothing new"
         run.say(f"      {done.url} ({seen}): {what}")
         published.append({**asdict(done), "tag": tag, "private": private})

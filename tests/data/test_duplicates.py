@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from localpsych_recipes.data import duplicates
-from localpsych_recipes.data.duplicates import Finder, Found
+from localpsych_recipes.data.duplicates import Finder, Found, similarity
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BENCHMARK = runpy.run_path(str(CHECKOUT / "benchmarks" / "duplicates.py"))
@@ -170,3 +170,19 @@ def test_the_result_is_the_same_for_any_hash_seed_and_number_of_threads() -> Non
         done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
         seen.add(hashlib.sha256(done.stdout).hexdigest())
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("I am tired of it all", "I AM tired, of it - all!", 1.0),
+        ("I am tired of it all", "I am tired of it now", 3 / 5),  # 4 runs of three each, 3 shared
+        ("I am tired of it all", "nothing like that", 0.0),
+        ("so tired", "tired", 1 / 2),  # texts of one or two words by their words
+        ("so tired", "so tired now", 0.0),
+        ("...", "...", 0.0),  # no words
+        ("", "", 0.0),
+    ],
+)
+def test_two_texts_are_as_similar_as_the_runs_of_three_words_that_they_share(one, other, alike) -> None:
+    assert similarity(one, other) == similarity(other, one) == alike

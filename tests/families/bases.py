@@ -46,12 +46,13 @@ class Base:
     settings: dict[str, Any] = field(default_factory=dict)  # of the model's configuration
 
 
-def make(name: str, folder: Path) -> Path:
+def make(family: str | Base, folder: Path) -> Path:
     """Writes the family's base as the Hub would hold it."""
     import torch
     import transformers
 
-    base, height = BASES[name], make_tokenizer(name, folder)
+    base = BASES[family] if isinstance(family, str) else family
+    height = make_tokenizer(base, folder)
     ids = token_ids(folder)
     special = {f"{kind}_token_id": ids.get(base.config.get(f"{kind}_token")) for kind in ("bos", "eos", "pad")}
     # torch makes a padding token's embedding zero, and where it is tied to the head the token can never be said
@@ -67,9 +68,9 @@ def make(name: str, folder: Path) -> Path:
     return folder
 
 
-def make_tokenizer(name: str, folder: Path) -> int:
+def make_tokenizer(family: str | Base, folder: Path) -> int:
     """Writes its tokenizer and chat template alone; gives the height of the embedding."""
-    base = BASES[name]
+    base = BASES[family] if isinstance(family, str) else family
     folder.mkdir(parents=True)
     height = base.tokenizer(folder)
     template = base.template if "{" in base.template else published(base.template)
@@ -112,7 +113,11 @@ def gemma_tokenizer(start_of_turn: int) -> Callable[[Path], int]:
     """Gemma 1 to 3. The turn tokens' ids are the real ones: the converter writes 107 as Gemma 1's and 2's end of turn."""
     first = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     first += [f"<unused{i}>" for i in range(start_of_turn - len(first))]
-    special = [*first, "<start_of_turn>", "<end_of_turn>"]
+    return pieces_tokenizer([*first, "<start_of_turn>", "<end_of_turn>"], "<bos>")
+
+
+def pieces_tokenizer(special: list[str], bos: str | None) -> Callable[[Path], int]:
+    """A vocabulary of the special tokens, the bytes, and some 300 pieces."""
 
     def write(folder: Path) -> int:
         from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
@@ -122,7 +127,7 @@ def gemma_tokenizer(start_of_turn: int) -> Callable[[Path], int]:
         made.normalizer = normalizers.Replace(" ", "▁")
         made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
         made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-        return _save(made, pieces, special, folder, "<bos>")
+        return _save(made, pieces, special, folder, bos)
 
     return write
 
@@ -147,7 +152,7 @@ def llama2_tokenizer(added: tuple[str, ...] = (), spare: int = 0) -> Callable[[P
     return write
 
 
-def _save(made: Tokenizer, pieces: list[str], special: list[str], folder: Path, bos: str) -> int:
+def _save(made: Tokenizer, pieces: list[str], special: list[str], folder: Path, bos: str | None) -> int:
     from tokenizers import AddedToken
 
     made.add_special_tokens([AddedToken(token, normalized=False) for token in special])
@@ -236,3 +241,9 @@ BASES = {
     ),
     "qwen3": Base("qwen3", "qwen3", byte_level_tokenizer("qwen2", 151936, QWEN3), QWEN_CONFIG, "<|im_end|>", QWEN_EOS),
 }  # fmt: skip
+# Qwen3 with a vocabulary that two cores can train; the converter takes its tokenizer.model, which no Qwen3 has
+SMALL_QWEN3 = Base(
+    "qwen3", "qwen3", pieces_tokenizer(["<unk>", *QWEN3], None),
+    {**QWEN_CONFIG, "tokenizer_class": "LlamaTokenizer", "unk_token": "<unk>", "add_bos_token": False},
+    "<|im_end|>", QWEN_EOS,
+)  # fmt: skip

@@ -34,11 +34,11 @@ def test_a_token_that_is_refused_is_never_shown(hub, monkeypatch) -> None:
 
 def test_names_come_from_the_recipe_the_namespace_or_the_user() -> None:
     assert door.repositories(None, "calm", "alice") == {
-        "adapter": "alice/calm-LoRA", "merged": "alice/calm", "gguf": "alice/calm-GGUF",
+        "adapter": "alice/calm-LoRA", "merged": "alice/calm", "gguf": "alice/calm-GGUF", "pairs": "alice/calm-pairs",
     }  # fmt: skip
-    push = Push(namespace="lab", merged="other/Calm-4B", gguf="files")
+    push = Push(namespace="lab", merged="other/Calm-4B", gguf="files", pairs="other/pairs")
     assert door.repositories(push, "calm", "alice") == {
-        "adapter": "lab/calm-LoRA", "merged": "other/Calm-4B", "gguf": "lab/files",
+        "adapter": "lab/calm-LoRA", "merged": "other/Calm-4B", "gguf": "lab/files", "pairs": "other/pairs",
     }  # fmt: skip
 
 
@@ -65,6 +65,23 @@ def test_a_tag_of_an_older_release_is_found_before_training(alice) -> None:
     assert door.preflight(Push(), "calm", kinds=("adapter", "merged"), new_tag="v0.1.0")
     with pytest.raises(UserError, match="raise `version`"):
         door.preflight(Push(), "calm", new_tag="v0.1.0")
+
+
+def test_a_public_dataset_of_the_pairs_name_is_refused_whatever_push_private_says(alice) -> None:
+    alice.create_repo("alice/calm-pairs", repo_type="dataset", private=False)
+    for push in (Push(), Push(private=False)):
+        with pytest.raises(UserError, match="push.pairs: the dataset alice/calm-pairs is public on the Hub"):
+            door.preflight(push, "calm")
+    assert door.preflight(Push(pairs="others"), "calm")["pairs"] == "alice/others"
+    assert door.preflight(Push(), "calm", kinds=("adapter", "merged", "gguf"))
+
+
+def test_a_private_dataset_suits_a_public_release_unless_its_tag_is_taken(alice) -> None:
+    alice.create_repo("alice/calm-pairs", repo_type="dataset", private=True)
+    alice.create_tag("alice/calm-pairs", tag="v0.1.0", repo_type="dataset")
+    assert door.preflight(Push(private=False), "calm", new_tag="v0.2.0")
+    with pytest.raises(UserError, match="alice/calm-pairs has the tag v0.1.0 already"):
+        door.preflight(Push(private=False), "calm", new_tag="v0.1.0")
 
 
 def test_importing_the_door_imports_no_client() -> None:

@@ -39,8 +39,8 @@ def said() -> list[str]:
 
 @pytest.fixture
 def publish(hub: LocalHub, folder: Path, said: list[str]) -> Callable[..., door.Published]:
-    def call(repo: str = REPO, *, private: bool = True, tag: str = "v0.1.0") -> door.Published:
-        return door.publish(repo, folder, private=private, message="Release", tag=tag, say=said.append)
+    def call(repo: str = REPO, *, private: bool = True, tag: str = "v0.1.0", **how: str) -> door.Published:
+        return door.publish(repo, folder, private=private, message="Release", tag=tag, say=said.append, **how)
 
     return call
 
@@ -60,6 +60,29 @@ def test_a_release_is_one_commit_with_its_card_in_a_private_tagged_repository(pu
     assert {t.name: t.target_commit for t in alice.list_repo_refs(REPO).tags} == {"v0.1.0": published.commit}
     for path in ("README.md", "sub/config.json", "model.safetensors"):
         assert Path(alice.hf_hub_download(REPO, path)).read_bytes() == (folder / path).read_bytes()
+
+
+def test_a_dataset_is_published_as_one_with_the_same_care(publish, alice, folder, monkeypatch) -> None:
+    failing(monkeypatch, "create_repo", LOST, after=True)
+    failing(monkeypatch, "create_commit", LOST, after=True)
+    failing(monkeypatch, "create_tag", LOST, after=True)
+    published = publish(repo_type="dataset")
+    assert published.url.endswith(f"/datasets/{REPO}") and not alice.repo_exists(REPO)
+    info = alice.dataset_info(REPO)
+    assert info.private and info.sha == published.commit
+    tags = alice.list_repo_refs(REPO, repo_type="dataset").tags
+    assert [(tag.name, tag.target_commit) for tag in tags] == [("v0.1.0", published.commit)]
+    assert not publish(repo_type="dataset").changed
+    (folder / "README.md").write_text(CARD + "changed")
+    with pytest.raises(UserError, match="raise `version`"):
+        publish(repo_type="dataset")
+
+
+def test_a_dataset_that_is_public_is_refused_and_left_alone(publish, alice) -> None:
+    alice.create_repo(REPO, repo_type="dataset", private=False)
+    with pytest.raises(UserError, match="push.pairs: the dataset alice/release is public"):
+        publish(repo_type="dataset")
+    assert alice.list_repo_files(REPO, repo_type="dataset") == [".gitattributes"]
 
 
 def test_publishing_again_makes_no_commit(publish, alice) -> None:

@@ -223,3 +223,24 @@ def test_an_optimisers_state_is_what_the_real_one_keeps(tmp_path, name):
         if isinstance(value, torch.Tensor) and value.numel() > 1 and "qmap" not in key
     ]  # fmt: skip
     assert sum(tensor.nbytes for tensor in state) == sum(optimizer([math.prod(shape) for shape in shapes], name))
+
+
+def test_what_the_pairs_stage_asks_for_is_planned_by_hand(base, rows, capsys):
+    """21 rows, 3 held out; each prompt has 4 answers, and a verdict on each and on the data's own."""
+    data = f"data={{source: {rows}, test_size: 0.1, columns: {{prompt: question, response: response_j}}}}"
+    recipe = [str(RECIPE), "--set", f"base.model={base}", "--set", data]
+    assert cli.main(["plan", *recipe, "--set", "pairs={candidates: 4, max_prompts: 10}"]) == 0
+    said = capsys.readouterr().out
+    assert "for each of 13 prompts 4 answers of up to 512 tokens by transformers: 52" in said
+    assert (
+        "for each of them 5 verdicts of up to 256 tokens by Qwen/Qwen3-8B or Qwen/Qwen3-4B in transformers: 65 at most"
+        in said
+    )
+    assert "dpo: unknown (the pairs stage makes them, and its judge decides how many are kept)" in said
+    pairwise = "pairs={candidates: 4, max_prompts: 10, mode: pairwise}"
+    there = "judge.server=http://127.0.0.1:8080/v1"
+    assert cli.main(["plan", *recipe, "--set", pairwise, "--set", there]) == 0
+    assert (
+        "for each of them 8 verdicts of up to 256 tokens by the model at http://127.0.0.1:8080/v1"
+        in capsys.readouterr().out
+    )

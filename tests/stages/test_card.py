@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from embedded_hub import TOKENS, alice, hub  # noqa: F401  fixtures
-from finished_run import CANARY, KINDS, OWNER, body, cards, finished_run, metadata
+from finished_run import CANARY, DROPPED, KINDS, OWNER, PAIRS, body, cards, finished_run, metadata
 from huggingface_hub import ModelCard
 from ruamel.yaml import YAML
 
@@ -81,7 +81,7 @@ def test_every_measured_number_stands_in_a_row_with_its_stage_and_what_it_was_me
         rows = [line for line in text.splitlines() if line.startswith(("| sft |", "| dpo |"))]
         for value in ("1.2346", "3.4368", "2.3456", "2.4567"):
             assert [r for r in rows if r.startswith("| sft |") and r.endswith(f"| {value} | 985 rows |")]
-        for value in ("0.5432", "0.8765", "0.4321", "-7.6543"):
+        for value in ("0.5432", "0.8765", "0.4321", "-7.6543", "-0.0876"):
             assert [r for r in rows if r.startswith("| dpo |") and r.endswith(f"| {value} | 984 pairs |")]
         for count in ("9,846", "8,858", "1,234,567", "9,076,736", "7,950,177,568"):
             assert count in text
@@ -149,6 +149,27 @@ def test_the_adapter_is_the_last_one_trained_and_nothing_beside_it(run) -> None:
         "tokenizer.json",
     ]  # fmt: skip
     assert (folder / "adapter_model.safetensors").read_text() == "dpo"
+
+
+def test_the_dataset_is_what_dpo_was_given_and_nothing_of_what_was_dropped(tmp_path) -> None:
+    run = finished_run(tmp_path, OWNER, PAIRS)
+    assert card.run(run)["cards"] == [*KINDS, "pairs"]
+    folder = run.dir.release("pairs")
+    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
+        "README.md", "data/test.jsonl", "data/train.jsonl", "recipe.yaml", "report.png",
+    ]  # fmt: skip
+    for split in ("train", "test"):
+        given = run.dir.pairs / f"pairs_{split}.jsonl"
+        assert (folder / "data" / f"{split}.jsonl").read_bytes() == given.read_bytes()
+    for path in (run.dir.root / "release").rglob("*"):
+        assert not path.is_file() or DROPPED not in path.read_text()
+        assert path.is_dir() or path.parent.name == "data" or CANARY not in path.read_text()
+
+
+def test_pairs_that_are_not_to_be_published_are_not_released(tmp_path) -> None:
+    run = finished_run(tmp_path, OWNER, PAIRS, "pairs.publish=false")
+    assert card.run(run)["cards"] == list(KINDS)
+    assert not run.dir.release("pairs").exists()
 
 
 def test_without_dpo_the_sft_adapter_is_released(tmp_path) -> None:

@@ -1,12 +1,15 @@
-"""Three repositories, in order, each in one commit with its card, private, tagged, and the same when pushed again."""
+"""The repositories of a release, each in one commit with its card, private, tagged, and the same when pushed again."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from embedded_hub import TOKENS, alice, bob, hub  # noqa: F401  fixtures
-from finished_run import finished_run
+from finished_run import PAIRS, finished_run, pair
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -86,6 +89,35 @@ def test_only_what_the_recipe_makes_is_published(tmp_path, hub, alice) -> None:
     assert run.dir.release("gguf").is_dir()
     assert [r["repo_id"] for r in push.run(run)["repositories"]] == REPOSITORIES[:2]
     assert not alice.repo_exists("alice/calm-GGUF")
+
+
+LOAD = """
+import json, datasets
+print(json.dumps({name: rows.to_list() for name, rows in datasets.load_dataset("alice/calm-pairs").items()}))
+"""
+
+
+def test_the_pairs_come_back_from_the_hub_as_a_private_dataset(tmp_path, hub, alice, bob) -> None:
+    run = finished_run(tmp_path, PAIRS, "push.private=false")
+    card.run(run)
+    done = push.run(run)["repositories"][-1]
+    assert (done["repo_id"], done["private"], done["tag"]) == ("alice/calm-pairs", True, "v1.2.3")
+    assert alice.dataset_info("alice/calm-pairs").private and not alice.model_info("alice/calm").private
+    with pytest.raises(RepositoryNotFoundError):
+        bob.dataset_info("alice/calm-pairs")
+    environment = {**hub.environment(TOKENS["alice"]), "HF_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"}
+    loaded = subprocess.run([sys.executable, "-c", LOAD], env=environment, capture_output=True, text=True)
+    assert loaded.returncode == 0, loaded.stderr
+    assert json.loads(loaded.stdout) == {"train": [pair(0), pair(1), pair(2)], "test": [pair(3)]}
+
+
+def test_a_public_dataset_stops_the_push_before_anything_is_there(tmp_path, hub, alice) -> None:
+    run = finished_run(tmp_path, PAIRS)
+    card.run(run)
+    alice.create_repo("alice/calm-pairs", repo_type="dataset", private=False)
+    with pytest.raises(UserError, match="push.pairs"):
+        push.run(run)
+    assert not any(alice.repo_exists(repo) for repo in REPOSITORIES)
 
 
 def test_a_local_base_without_its_hub_id_is_not_pushed(tmp_path, hub) -> None:

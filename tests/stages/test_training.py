@@ -243,3 +243,35 @@ def test_held_out_losses_are_those_of_plain_transformers(tmp_path, base):
     assert measured["whole_conversation_row_mean_loss"] == pytest.approx(
         sum(w.mean().item() for w in whole) / 2, rel=1e-4
     )
+
+
+def test_how_far_the_chosen_answers_moved_is_told_per_token_as_plain_transformers_tells_it(tmp_path, base):
+    run = make(tmp_path, base, sft={"max_steps": 1}, dpo=STEPS)
+    sft.run(run)
+    results = dpo.run(run)
+    tokenizer, changes, tokens = models.load_tokenizer(base), [], 0
+    adapted = {
+        name: models.load_adapter(models.load_base(run.recipe.base, base), run.dir.adapter(name)).eval()
+        for name in ("sft", "dpo")
+    }
+    for question, good, _ in small_run.ROWS[-2:]:
+        chat = [{"role": "user", "content": question}, {"role": "assistant", "content": good}]
+        ids = tokenizer.apply_chat_template(chat, return_tensors="pt", return_dict=True)["input_ids"]
+        prompt = len(tokenizer.apply_chat_template(chat[:1], add_generation_prompt=True, return_dict=True)["input_ids"])
+        with torch.no_grad():
+            said = {name: model(ids).logits.log_softmax(-1)[0, prompt - 1 : -1] for name, model in adapted.items()}
+        change = (said["dpo"] - said["sft"]).gather(-1, ids[0, prompt:, None])
+        changes.append(change.sum().item())
+        tokens += len(change)
+    assert results["chosen_logps_change"] == pytest.approx(sum(changes) / 2, rel=1e-3)
+    assert results["chosen_logps_change_per_token"] == pytest.approx(sum(changes) / tokens, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "margin", "warned"),
+    [(-0.09, 0.5, ()), (-0.11, 0.5, ("0.11 nats per token",)), (0.2, 0.0, ("margin on 9 held-out pairs",))],
+)
+def test_dpo_warns_where_it_did_not_do_what_it_is_for(change, margin, warned):
+    found = dpo.warnings({"chosen_logps_change_per_token": change, "eval_margin": margin, "eval_pairs": 9})
+    assert len(found) == len(warned) and all(words in said for words, said in zip(warned, found, strict=True))
+    assert dpo.warnings({}) == []  # nothing was held out

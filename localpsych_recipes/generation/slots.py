@@ -1,0 +1,75 @@
+"""How many requests a server that is started here answers at once, and on how many cores."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from localpsych_recipes import rundir
+
+GPU_SLOTS, CPU_SLOTS = 16, 16  # at most; more gain little on a CPU, and a GPU's memory llama.cpp fits by itself
+BESIDE = 512 << 20  # bytes that llama-server needs besides weights and cache: what it computes with, and itself
+SPARED = 0.9  # of the memory that is free now: other programs go on
+
+
+def fitting(model: Path, weights: int, context: int, free: int) -> int:
+    """Slots of `context` tokens whose keys and values fit beside `weights` bytes into `free` bytes; 1 to CPU_SLOTS."""
+    room = free * SPARED - weights - BESIDE
+    return max(1, min(CPU_SLOTS, int(room // (context * bytes_per_token(model)))))
+
+
+def bytes_per_token(model: Path) -> int:
+    """Of 16-bit keys and values in every layer: 2 x 2 x layers x heads x width. model: a folder, or a .gguf file.
+
+    Layers that share theirs or forget early need less.
+    """
+    layers, heads, width = _of_gguf(model) if model.suffix == ".gguf" else _of_config(model)
+    return 2 * 2 * layers * heads * width
+
+
+def _of_config(folder: Path) -> tuple[int, int, int]:
+    config = rundir.read_json(folder / "config.json")
+    config = config.get("text_config") or config
+    heads = config["num_attention_heads"]
+    width = config.get("head_dim") or config["hidden_size"] // heads
+    widest = max(width, config.get("global_head_dim") or 0)  # Gemma 4's layers of full attention
+    return config["num_hidden_layers"], config.get("num_key_value_heads") or heads, widest
+
+
+def _of_gguf(file: Path) -> tuple[int, int, int]:
+    from gguf import GGUFReader
+
+    fields = GGUFReader(file).fields
+    kind = fields["general.architecture"].contents()
+
+    def say(name: str, otherwise: int) -> int:
+        """The number; the largest where each layer has one of its own."""
+        found = fields[f"{kind}.{name}"].contents() if f"{kind}.{name}" in fields else otherwise
+        return max(found) if isinstance(found, list) else found
+
+    heads = say("attention.head_count", 1)
+    width = say("attention.key_length", say("embedding_length", 0) // heads)
+    return say("block_count", 0), say("attention.head_count_kv", heads), width
+
+
+def free_memory() -> int:
+    """Bytes that the system would give to a new process now (Linux); elsewhere half of the machine's."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def cores() -> int:
+    """Cores that a server of ours may use: this process's, and no more than its control group's quota.
+
+    Not OMP_NUM_THREADS: launchers set it to 1 for each rank, and while a server answers the ranks wait.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no control groups, or "max"
+        return allowed

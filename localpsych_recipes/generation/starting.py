@@ -1,0 +1,200 @@
+"""Servers that are started for the answers and stopped behind them: llama-server and vLLM.
+
+On a CPU the answers of the llama-server that `llama_cpp` builds follow from the request alone, in any order and any
+company: its source is changed for that (llama_cpp.build.PATCHES), and flash attention and repacked weights are off
+(EXACT). Tried with float32, bfloat16 and Q8_0, in 1 and 8 slots, forwards and backwards, with and without cached
+prompts. Of other builds and on GPUs that holds with `slots: 1` alone: among others a token's sums differ in their last
+bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from localpsych_recipes import chat_templates, conversion, llama_cpp, models, openai_server
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.generation import slots
+from localpsych_recipes.generation.on_server import Asking, renderer_of
+from localpsych_recipes.generation.rendering import Renderer
+from localpsych_recipes.generation.requests import Messages, Request
+from localpsych_recipes.generation.weights import Weights
+from localpsych_recipes.progress import Progress
+from localpsych_recipes.recipe import Judge, Pairs
+from localpsych_recipes.serving import Running, running
+
+QUIET = ("--reasoning", "off", "--no-webui", "--cache-ram", "0")  # the last: no copies of old prompts in memory
+EXACT = ("--flash-attn", "off", "--no-repack")
+STEP = 256  # tokens that llama-server rounds a slot's context up to
+TEMPLATE = 64  # tokens that a server's own rendering may have more than ours
+BYTES_OF_TOKEN = 2  # at least, of a text whose tokenizer is inside a .gguf file
+VLLM_SLOTS = 32
+VLLM_SECONDS = 10.0  # to end by itself: it has processes and shared memory of its own
+
+
+@dataclass
+class Started(ABC):
+    """What both have in common. section: "pairs" or "judge"; work: the folder for merged weights and GGUFs."""
+
+    section: str
+    asked: Pairs | Judge
+    weights: Weights
+    work: Path
+    say: Callable[[str], object]
+    name: ClassVar[str]
+    where: ClassVar[str] = "local"
+    every_rank: ClassVar[bool] = False
+
+    @property
+    def model(self) -> str:
+        return self.weights.name
+
+    @property
+    def identity(self) -> str:
+        return f"{self.name} {self.weights.identity}"
+
+    @contextmanager
+    def open(self, requests: Sequence[Request]) -> Iterator[Asking]:
+        """Makes what the server needs, unless an earlier run has, and starts it for the block."""
+        renderer, key = renderer_of(self.asked, self.weights), secrets.token_urlsafe()
+        context = context_for(requests, self.weights.folder, renderer)
+        with self.serve(context, key) as (server, at_once), self._connected(server, key) as connection:
+            yield Asking(connection, renderer, at_once)
+
+    @abstractmethod
+    def serve(self, context: int, key: str) -> AbstractContextManager[tuple[Running, int]]:
+        """The running server, and its slots of `context` tokens each. key: that it asks for."""
+
+    def _connected(self, server: Running, key: str) -> AbstractContextManager[openai_server.Server]:
+        return openai_server.connect(
+            f"{server.url}/v1", "default", section=self.section, allow_remote=False, api_key_env="", api_key=key
+        )
+
+    @property
+    def place(self) -> Path:
+        """In `work`, a name that only these weights have."""
+        return self.work / hashlib.sha256(self.weights.identity.encode()).hexdigest()[:12]
+
+    def merged(self) -> Path:
+        """The weights as one folder: the base's own, or a merged one in `work`, made unless it is there."""
+        base, adapter, folder = self.weights.folder, self.weights.adapter, self.place
+        if adapter is None:
+            return base
+        if not folder.is_dir():
+            from localpsych_recipes import merging  # brings torch
+
+            merging.merge_adapter(base, adapter, folder, progress=Progress(self.say, "merged", "bytes"))
+        models.stop_at(folder, chat_templates.end_of_turn(models.load_tokenizer(base)))
+        return folder
+
+
+class LlamaCpp(Started):
+    """llama-server with a 16-bit GGUF of base and adapter; of a model without an adapter Q8_0."""
+
+    name = "llama.cpp"
+
+    @contextmanager
+    def serve(self, context: int, key: str) -> Iterator[tuple[Running, int]]:
+        tools = llama_cpp.tools(self.say)
+        gguf, gpu = self.gguf(tools), tools.has_gpu()
+        at_once = self.asked.slots or (slots.GPU_SLOTS if gpu else self._fitting(gguf, context))
+        # said plainly, since its own default counts physical cores of the whole machine
+        threads = ["--threads", str(slots.cores())]
+        extra = [*QUIET, *threads, *(() if gpu else EXACT)]
+        self.say(f"      llama-server with {at_once} slots of {context:,} tokens")
+        with tools.serve(gguf, ctx=context, slots=at_once, api_key=key, extra=extra) as server:
+            yield server, at_once
+
+    def gguf(self, tools: llama_cpp.LlamaCpp) -> Path:
+        """The file to serve; whole if it is there, so that one of an earlier run is taken."""
+        if self.weights.folder.suffix == ".gguf":
+            return self.weights.folder
+        file = self.place.with_suffix(".gguf")
+        if not file.exists():
+            self.work.mkdir(parents=True, exist_ok=True)
+            self._make(tools, file)
+        shutil.rmtree(self.place, ignore_errors=True)  # the merged folder: from here on the GGUF is what is needed
+        return file
+
+    def _make(self, tools: llama_cpp.LlamaCpp, file: Path) -> None:
+        name = Path(self.weights.name).name
+        if self.weights.adapter:
+            outtype = conversion.to_gguf(tools, self.merged(), file, name=name)
+        else:
+            sixteen_bit, outtype = file.with_name(f"{file.name}.16"), "Q8_0"
+            try:
+                conversion.to_gguf(tools, self.weights.folder, sixteen_bit, name=name)
+                tools.quantize(sixteen_bit, file, "Q8_0")
+            finally:
+                sixteen_bit.unlink(missing_ok=True)
+        self.say(f"      {name} converted in {outtype} for llama-server")
+
+    def _fitting(self, gguf: Path, context: int) -> int:
+        return slots.fitting(self.weights.folder, gguf.stat().st_size, context, slots.free_memory())
+
+
+class Vllm(Started):
+    """`vllm serve` with the merged folder. Written after its documentation and tried with a stand-in, never with vLLM."""
+
+    name = "vllm"
+
+    @contextmanager
+    def serve(self, context: int, key: str) -> Iterator[tuple[Running, int]]:
+        program, folder, at_once = vllm_program(self.section), self.merged(), self.asked.slots or VLLM_SLOTS
+        port = free_port()
+        command = [program, "serve", str(folder), "--host", "127.0.0.1", "--port", str(port)]
+        command += ["--served-model-name", self.section, "--dtype", self.weights.base.dtype]
+        command += ["--max-num-seqs", str(at_once), "--max-model-len", str(context)]
+        url = f"http://127.0.0.1:{port}"
+        # requests, which old versions log unless told otherwise, are logged as INFO
+        env = {**os.environ, "VLLM_API_KEY": key, "VLLM_LOGGING_LEVEL": "WARNING", **dict.fromkeys(NO_TRACKING, "1")}
+        with running(command, env, lambda log: url, grace=VLLM_SECONDS) as server:
+            yield server, at_once
+
+
+NO_TRACKING = ("VLLM_NO_USAGE_STATS", "VLLM_DO_NOT_TRACK", "DO_NOT_TRACK")
+WRITERS: dict[str, type[Started]] = {"llama.cpp": LlamaCpp, "vllm": Vllm}  # by what a recipe's `server` says
+
+
+def context_for(requests: Sequence[Request], folder: Path, renderer: Renderer | None) -> int:
+    """Tokens that the longest prompt and its answer need, rounded up."""
+    answer = max((request.sampling.max_tokens for request in requests), default=1)
+    conversations = [request.messages for request in requests]
+    if renderer:
+        prompt = renderer.longest(conversations)
+    elif folder.suffix == ".gguf":
+        prompt = TEMPLATE + max(map(_bytes, conversations), default=0) // BYTES_OF_TOKEN
+    else:
+        prompt = TEMPLATE + Renderer(folder).longest(conversations)
+    return -(-(prompt + answer) // STEP) * STEP
+
+
+def _bytes(messages: Messages) -> int:
+    return sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
+
+
+def vllm_program(section: str) -> str:
+    """Where `vllm` is on the PATH. UserError where it is not."""
+    if program := shutil.which("vllm"):
+        return program
+    raise UserError(
+        f"{section}.server: vllm, and no `vllm` on the PATH",
+        "vLLM installed beside this project",
+        f"install it (https://docs.vllm.ai, it wants a GPU), or set {section}.server: llama.cpp",
+    )
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
