@@ -67,20 +67,21 @@ def arguments(run: Run, stage: str, knobs: Training) -> dict[str, Any]:
 
 def datasets(run: Run, kind: str, model_type: str, knobs: Training) -> dict[str, Dataset | None]:
     """The trainer's two arguments. UserError where there is nothing to train on, or nothing to evaluate as asked."""
-    found = {
-        f"{name}_dataset": rows(run, kind, split, model_type) for name, split in (("train", "train"), ("eval", "test"))
-    }
+    splits = {"train_dataset": "train", "eval_dataset": "test"}
+    found = {name: rows(run, kind, split, model_type) for name, split in splits.items()}
     for name, wanted in (("train_dataset", True), ("eval_dataset", bool(knobs.eval_steps))):
         if wanted and found[name] is None:
             what = {"sft": "answer", "pairs": "pair of a better and a worse answer"}[kind]
             side = "to train on" if name == "train_dataset" else "held out, and eval_steps is set"
-            do = "look at the data report (`localpsych data RECIPE`); mend data, or drop the stage or its eval_steps"
+            made = kind == "pairs" and run.recipe.pairs
+            report = "pairs/report.txt in the run directory" if made else "the data report (`localpsych data RECIPE`)"
+            do = f"look at {report}; mend data, or drop the stage or its eval_steps"
             raise UserError(f"not one {what} {side}", "at least one", do)
     return found
 
 
 def rows(run: Run, kind: str, split: str, model_type: str = "") -> Dataset | None:
-    """Rows that the prepare stage wrote, or a later one made of them, with the chat template's arguments for this family; None for an empty split.
+    """Rows that prepare wrote or a later stage made, with this family's template arguments; None for an empty split.
 
     Kept as Arrow inside the run: there every rank finds what the main process has tokenised, and no other run does.
     """
@@ -135,7 +136,7 @@ def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
         run.dir.forget_checkpoints(folder.parent.name, but=run.fingerprint)
         report_rows(run)
     trainer.remove_callback(PrinterCallback)
-    for callback in (Ticker(run.say if run.ranks.main else _silent), EvaluateAtTheEnd(), MarkComplete()):
+    for callback in (Ticker(run.say if run.ranks.main else lambda text: None), EvaluateAtTheEnd(), MarkComplete()):
         trainer.add_callback(callback)
     if knobs.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(knobs.early_stopping_patience))
@@ -294,7 +295,3 @@ class MarkComplete(TrainerCallback):
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             (folder / COMPLETE).touch()
             os.sync()
-
-
-def _silent(text: str) -> None:
-    pass

@@ -94,7 +94,9 @@ def test_columns_are_replaced_whole(place):
     assert made.data.columns.parts == {"prompt": "q", "response": "a"}
 
 
-JUDGED = PARENT.replace("someone/base", "Qwen/base") + """\
+JUDGED = (
+    PARENT.replace("someone/base", "Qwen/base")
+    + """\
 judge: {model: Qwen/judge, revision: "0123456", allow_same_family: true, temperature: 0.5}
 pairs:
   server: http://127.0.0.1:8080/v1
@@ -102,6 +104,7 @@ pairs:
   criteria: {warmth: is kind, patience: lets them talk}
   vetoes: {rude: is rude}
 """
+)
 
 
 def test_what_a_judge_looks_for_is_replaced_whole(place):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from localpsych_recipes import __version__, recipe_file
-from localpsych_recipes.recipe import DATA_SUFFIXES, STARTED, Augment, Judge, Recipe, Source, is_local
+from localpsych_recipes.recipe import DATA_SUFFIXES, STARTED, Augment, Judge, Pairs, Recipe, Source, is_local
 
 HERE = "the folder that you run this in"  # which paths in a recipe are relative to
 _PRIVATE = re.compile(r"^(/|~|\.{1,2}/|[A-Za-z]:\\|[a-z][a-z0-9+.-]*://)")  # a path or an address

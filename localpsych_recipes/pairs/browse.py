@@ -177,9 +177,10 @@ def pager() -> list[str] | None:
 
 
 def _through(pager: Sequence[str], pages: Iterable[str]) -> None:
-    process = subprocess.Popen(pager, stdin=subprocess.PIPE, text=True, encoding="utf-8", env=os.environ | QUIET)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pager's, as long as it is there
+    # Ctrl-C is the pager's, as long as it is there and from its first moment; it would inherit SIG_IGN
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
+        process = subprocess.Popen(pager, stdin=subprocess.PIPE, text=True, encoding="utf-8", env=os.environ | QUIET)
         with suppress(BrokenPipeError), process:  # whoever reads may leave early
             process.stdin.writelines(pages)
     finally:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from localpsych_recipes.recipe.server import SERVER, Server, answers_here, server_problems
 from localpsych_recipes.recipe.section import Section
+from localpsych_recipes.recipe.server import SERVER, Server, answers_here, server_problems
 
 Share = Annotated[float, Field(ge=0, le=1)]
 CRITERIA = {

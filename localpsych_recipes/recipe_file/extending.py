@@ -14,7 +14,9 @@ Loc = tuple[str | int, ...]
 HUB = re.compile(r"hf://(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?")
 
 # replaced whole, never merged key by key: half of one and half of the other would mean neither
-WHOLE = ("data.columns", "data.labels", "data.turns", "data.mixture", "lora.target_modules", "pairs.criteria", "pairs.vetoes")
+WHOLE = (
+    "data.columns", "data.labels", "data.turns", "data.mixture", "lora.target_modules", "pairs.criteria", "pairs.vetoes",
+)  # fmt: skip
 # never inherited: two releases of one name, version or repository would overwrite each other, and a description, a
 # title, a licence and a consent to publish despite one are about one release alone
 IDENTITY = (
@@ -34,8 +36,12 @@ BELONGING = {
     "data.source": (*OF_A_SOURCE, "data.mixture", "card.prose"),
     "data.mixture": (*OF_A_SOURCE, "data.test_size", "card.prose"),  # each entry says for itself what it holds out
     "base.model": (
-        "base.revision", "base.hub_id", "base.license", "base.trust_remote_code", "judge.allow_same_family",
-    ),  # fmt: skip
+        "base.revision",
+        "base.hub_id",
+        "base.license",
+        "base.trust_remote_code",
+        "judge.allow_same_family",
+    ),
     "judge.model": ("judge.revision", "judge.allow_same_family"),
     "pairs.server": ("pairs.model",),
     "data.test_size": ("data.test_split",),  # one of the two

@@ -175,7 +175,7 @@ def test_servers_keys_and_paths_of_pairs_stay_on_this_machine(tmp_path) -> None:
     report(run, "pairs", MADE | {"judge": MADE["judge"] | {"model": "judge-7b", "commit": None}})
     text, again = published(run)
     assert not any(secret in text for secret in ("lab.example", "10.0.0.7", "ALICE", "/srv"))
-    assert (again.pairs.server, again.pairs.model, again.judge.server) == (None, "calm-sft", None)
+    assert (again.pairs.server, again.pairs.model, again.judge.server) == (None, "default", None)
     assert "# The judge was judge-7b; start one, and name its server in `judge`." in text
     for name in cards(run).values():
         assert "The judge, `judge-7b` run on a server, scored" in name

@@ -180,7 +180,7 @@ CASES = {
         {"candidates": many((80, "kept", GOOD), (20, "rejected_better", BETTER))},
         ["20 % of the judged", "10 %", "--status rejected_better"],
     ),
-    "few held-out pairs": ({"counts": {"data_pairs": {"train": 0, "test": 29}}}, ["29 held-out", "data.test_size"]),
+    "few held-out pairs": ({"counts": {"data_pairs": {"train": 0, "test": 29}}}, ["held-out pairs: 29", "data.test_size"]),
     "a judge of the family": ({"judge": {"same_family": True}}, ["own family", "judge.model"]),
 }  # fmt: skip
 

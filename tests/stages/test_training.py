@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from localpsych_recipes import chat_templates, models, training
 from localpsych_recipes.demo import tiny_gemma4
 from localpsych_recipes.errors import UserError
+from localpsych_recipes.recipe import Pairs
 from localpsych_recipes.stages import dpo, sft
 from tests import small_run
 
@@ -95,6 +96,17 @@ def test_rows_cut_before_their_terminator_are_refused(tmp_path, base):
     trainer = sft_trainer(make(tmp_path, base, [small_run.ROWS[4]] * 4, sft={"max_length": length + 2}), base)
     with pytest.raises(UserError, match="all 2 rows are cut off before their end-of-turn"):
         sft.count_tokens(trainer, chat_templates.end_of_turn(tokenizer))
+
+
+def test_where_nothing_is_held_out_it_is_said_where_to_look(tmp_path, base):
+    run = make(tmp_path, base, dpo={"eval_steps": 1})
+    (run.dir.data / "pairs_test.jsonl").unlink()
+    with pytest.raises(UserError, match="not one pair[^\\0]*held out[^\\0]*`localpsych data RECIPE`"):
+        training.datasets(run, "pairs", "gemma4", run.recipe.dpo)
+    run.dir.data.rename(run.dir.pairs)
+    run.recipe = run.recipe.model_copy(update={"pairs": Pairs()})
+    with pytest.raises(UserError, match="not one pair[^\\0]*held out[^\\0]*pairs/report.txt"):
+        training.datasets(run, "pairs", "gemma4", run.recipe.dpo)
 
 
 def test_accumulation_weighs_tokens_not_micro_batches(tmp_path, base):
