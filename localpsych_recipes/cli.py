@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -176,6 +177,16 @@ def guarded(function: Callable[[argparse.Namespace], int], args: argparse.Namesp
     except BrokenPipeError:  # whoever reads, `head` or a pager, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it once more at its end
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        full = UserError(
+            f"no space left on the disk{f' of {error.filename}' if error.filename else ''}",
+            "room for what `localpsych plan RECIPE` adds up",
+            "make room, then run the same command again: it goes on from here",
+        )
+        complain(full)
+        return full.exit_code
     except KeyboardInterrupt:
         complain("interrupted; the same command goes on from here")
         return 130

@@ -110,7 +110,7 @@ class LlamaCpp(Started):
         # said plainly, since its own default counts physical cores of the whole machine
         threads = ["--threads", str(slots.cores())]
         extra = [*QUIET, *threads, *(() if gpu else EXACT)]
-        self.say(f"      llama-server with {at_once} slots of {context:,} tokens")
+        self.say(f"      llama-server with {at_once} slot{'s' if at_once > 1 else ''} of {context:,} tokens")
         with tools.serve(gguf, ctx=context, slots=at_once, api_key=key, extra=extra) as server:
             yield server, at_once
 

@@ -116,6 +116,8 @@ def _model(client: OpenAI, wanted: str, section: str) -> tuple[str, str]:
     found = [name for name in served if wanted == "default" or name in (wanted, f"{wanted}:latest")]
     if len(found) == 1:
         return found[0], served[found[0]]
-    names = ", ".join(sorted(served)[:10]) or "none"
-    given = f"{section}.model: {wanted!r} is {'one of several' if found else 'not a model'} of this server"
-    raise UserError(given, f"one of: {names}", f"set {section}.model to the server's name of the model")
+    if not served:
+        raise UserError(f"{section}.server has no model", "a server with one", START_ONE.format(section=section))
+    given = f"{section}.server has several models" if found else f"{section}.model: {wanted!r} is not a model of this server"
+    expected = f"one of: {', '.join(sorted(served)[:10])}"
+    raise UserError(given, expected, f"set {section}.model to the server's name of the model")
