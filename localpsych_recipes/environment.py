@@ -22,6 +22,7 @@ def settle() -> None:
     """Sets what the user has not set already; before the first import of a Hugging Face library."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    os.environ.pop("OPENAI_LOG", None)  # the client would print every request, and so the rows in it
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses an optional kernel at every start on CPUs
     warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from localpsych_recipes import local_hub
+from localpsych_recipes import cli, local_hub
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 RECIPE = """\
@@ -131,6 +132,16 @@ def test_the_rows_of_a_base_without_a_tokenizer_cannot_be_counted(place, hub):
 
 def test_a_release_is_no_recipe_to_run(place, hub):
     assert "extends: hf://demo/base" in mistake(place, hub[0], "hf://demo/base", token=hub[1])
+
+
+def test_a_full_disk_is_one_message_whatever_was_written(capsys):
+    def fill(args) -> int:
+        with open("/dev/full", "w") as file:  # a device on which every write finds no space
+            file.write("a row")
+        return 0
+
+    assert cli.guarded(fill, None) == 2
+    assert re.search(r"^localpsych: no space left on the disk\n.*\n.*make room", capsys.readouterr().err)
 
 
 def test_a_reader_who_has_seen_enough_is_no_mistake():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from localpsych_recipes import openai_server
+from localpsych_recipes import environment, openai_server
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.openai_server import Answer, Ledger, Refused, Server, connecting
 
@@ -96,6 +98,16 @@ def connect(url: str, model: str = "default", allow_remote: bool = False):
 
 def ask(server: Server, text: str = TEXT) -> Answer:
     return server.ask(server.request(text, temperature=0.5, seed=1, max_tokens=9))
+
+
+def test_the_clients_own_log_of_requests_stays_off(monkeypatch):
+    monkeypatch.setenv("OPENAI_LOG", "debug")
+    environment.settle()
+    said = subprocess.run(
+        [sys.executable, "-c", "import logging, openai; print(logging.getLogger('openai').isEnabledFor(logging.INFO))"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert said.stdout == "False\n"
 
 
 # Whom texts may go to

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from localpsych_recipes import recipe_file
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.recipe import Recipe, json_schema
+from localpsych_recipes.recipe import Pairs, Recipe, json_schema
 from localpsych_recipes.recipe_file import RecipeError, dump, load, load_with_origins
+from localpsych_recipes.resources import resource
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
 MINIMAL = """\
@@ -134,6 +135,14 @@ merg:
 )
 def test_contradictions_and_slips_are_refused(tmp_path, override, complaint):
     assert any(complaint in p for p in problems(tmp_path, MINIMAL, [override]))
+
+
+@pytest.mark.parametrize("mode", ["pointwise", "pairwise"])
+def test_a_rubric_may_start_from_the_one_that_ships(mode):
+    text = resource("judge", "rubric.md.j2").read_text(encoding="utf-8")
+    if mode == "pairwise":
+        text = text.replace("{{ answer |", "{{ answer_a ~ answer_b |")
+    assert Pairs(mode=mode, rubric=text).rubric == text
 
 
 def test_a_rubric_may_name_all_that_the_one_that_ships_names(tmp_path):

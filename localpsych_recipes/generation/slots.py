@@ -53,6 +53,18 @@ def _of_gguf(file: Path) -> tuple[int, int, int]:
     return say("block_count", 0), say("attention.head_count_kv", heads), width
 
 
+def longest(model: Path) -> int | None:
+    """Tokens that a model reads at most; None where its folder does not say. model: a folder, or a .gguf file."""
+    if model.suffix == ".gguf":
+        from gguf import GGUFReader
+
+        fields = GGUFReader(model).fields
+        named = f"{fields['general.architecture'].contents()}.context_length"
+        return fields[named].contents() if named in fields else None
+    config = rundir.read_json(model / "config.json") or {}
+    return (config.get("text_config") or config).get("max_position_embeddings")
+
+
 def free_memory() -> int:
     """Bytes that the system would give to a new process now (Linux); elsewhere half of the machine's."""
     try:

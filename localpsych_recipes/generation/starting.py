@@ -166,7 +166,8 @@ WRITERS: dict[str, type[Started]] = {"llama.cpp": LlamaCpp, "vllm": Vllm}  # by 
 
 
 def context_for(requests: Sequence[Request], folder: Path, renderer: Renderer | None) -> int:
-    """Tokens that the longest prompt and its answer need, rounded up."""
+    """Tokens that the longest prompt and its answer need, rounded up; no more than the model reads (what is longer is
+    refused by the server, alone)."""
     answer = max((request.sampling.max_tokens for request in requests), default=1)
     conversations = [request.messages for request in requests]
     if renderer:
@@ -175,7 +176,8 @@ def context_for(requests: Sequence[Request], folder: Path, renderer: Renderer | 
         prompt = TEMPLATE + max(map(_bytes, conversations), default=0) // BYTES_OF_TOKEN
     else:
         prompt = TEMPLATE + Renderer(folder).longest(conversations)
-    return -(-(prompt + answer) // STEP) * STEP
+    needed = -(-(prompt + answer) // STEP) * STEP
+    return min(needed, slots.longest(folder) or needed)
 
 
 def _bytes(messages: Messages) -> int:

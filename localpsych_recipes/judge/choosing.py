@@ -18,8 +18,9 @@ from localpsych_recipes.recipe import STARTED, Base, Judge, is_local
 
 # of judge.model: auto, the first that fits: Apache-2.0, parameters by their cards
 AUTO = (("Qwen/Qwen3-8B", 8.2e9), ("Qwen/Qwen3-4B", 4.0e9))
-# of a parameter, with the scales of its block; llama.cpp's is Q8_0's 34 bytes for 32 weights
-BYTES = {"nf4": 0.6, "int8": 1.1, "none": 2.0, "llama.cpp": 34 / 32, "vllm": 2.0}
+# of a parameter, with the scales of its block; in nf4 the embeddings of Qwen3-8B, 1.2e9 parameters, stay in 16 bit;
+# llama.cpp's is Q8_0's 34 bytes for 32 weights
+BYTES = {"nf4": 0.75, "int8": 1.1, "none": 2.0, "llama.cpp": 34 / 32, "vllm": 2.0}
 BESIDE = 1.2  # weights, and a fifth of them for the cache of keys and values and for what is computed
 ASKED = ("server", "model", "revision", "quantization")  # keys that decide which weights judge
 DTYPES = ("bfloat16", "float16", "float32")

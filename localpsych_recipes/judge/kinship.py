@@ -54,10 +54,18 @@ def kind_of(folder: Path | None, name: str) -> str:
     if folder is None:
         return re.split(r"[/\\]", name)[-1]  # llama-server's own names are paths, and a folder may be called llama
     if folder.suffix == ".gguf":
-        from gguf import GGUFReader
-
-        return str(GGUFReader(folder).fields["general.architecture"].contents())
+        return _architecture(folder)
     return families.type_of(folder)
+
+
+def _architecture(file: Path) -> str:
+    from gguf import GGUFReader
+
+    try:
+        return str(GGUFReader(file).fields["general.architecture"].contents())
+    except (ValueError, KeyError, OSError, IndexError):
+        expected, do = "a whole GGUF of a language model", "fetch or convert it once more"
+        raise UserError(f"judge.model: {file.name} cannot be read", expected, do) from None
 
 
 def _families(name: str) -> set[str]:

@@ -102,8 +102,8 @@ def answered(candidate: Candidate, answer: Answer | None) -> Candidate:
         return replace(candidate, status="ungenerated")
     sampled_so = "repetition" if candidate.planned == "repetition" else None
     text = (chat_templates.without_reasoning(answer.text) or "").strip()
-    if not text or answer.cut:
-        return replace(candidate, status="cut_off" if text else "empty", rejected=text, degraded=sampled_so)
+    if not text or answer.cut:  # cut off within its reasoning, it has no text either
+        return replace(candidate, status="cut_off" if answer.cut else "empty", rejected=text, degraded=sampled_so)
     worse = WORSE[candidate.planned](text) if candidate.planned in WORSE else text
     return replace(candidate, rejected=worse, degraded=sampled_so or (candidate.planned if worse != text else None))
 

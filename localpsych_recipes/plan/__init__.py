@@ -125,13 +125,20 @@ def config_folder(recipe: Recipe) -> Path:
 
 
 def downloads(recipe: Recipe) -> dict[str, int | Unknown]:
-    """Bytes that the Hub says it holds of the base and of each dataset; nothing for what is local."""
-    sources = recipe.data.sources
+    """Bytes that the Hub says it holds of the base, of each dataset and of the judge; nothing for what is local."""
+    sources, judge = recipe.data.sources, recipe.judge
     named = {"dataset" if len(sources) == 1 else f"dataset {source.source}": source for source in sources}
     return {
         "base": _download(recipe.base.model, "model", recipe.base.revision),
         **{name: _download(source.source, "dataset", source.revision) for name, source in named.items()},
+        **(_judges_download(judge) if recipe.pairs and judge.server in (None, *STARTED) else {}),
     }
+
+
+def _judges_download(judge: Judge) -> dict[str, int | Unknown]:
+    if judge.model == "auto":  # which of the two shows when it is chosen
+        return {f"judge {AUTO[0][0]}, at most": _download(AUTO[0][0], "model", None)}
+    return {"judge": _download(judge.model, "model", judge.revision)}
 
 
 def files(run: Run, folder: Path) -> tuple[str, ...]:

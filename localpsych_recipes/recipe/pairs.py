@@ -105,11 +105,13 @@ KNOWN = ("conversation", "question", "criteria", "vetoes", "lowest", "highest")
 
 
 def _rubric_problems(rubric: str, mode: str):
-    from jinja2 import TemplateSyntaxError, meta
+    from jinja2 import TemplateSyntaxError, meta, nodes
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     try:
-        named = meta.find_undeclared_variables(ImmutableSandboxedEnvironment().parse(rubric))
+        parsed = ImmutableSandboxedEnvironment().parse(rubric)
+        # a macro of the template itself counts as undeclared where a block calls it
+        named = meta.find_undeclared_variables(parsed) - {macro.name for macro in parsed.find_all(nodes.Macro)}
     except TemplateSyntaxError as error:
         yield f"rubric: no Jinja template ({error.message}, line {error.lineno})"
         return

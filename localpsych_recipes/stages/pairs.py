@@ -73,6 +73,7 @@ def sampled(run: Run) -> tuple[list[Candidate], Writer]:
     """The model's answers, and which of them are of no use before anybody judges."""
     recipe = run.recipe
     planned = candidates.planned(storage.sft_rows(run.rows_of("sft")), recipe.pairs, recipe.seed)
+    refuse_vain(run, planned)
     writer = writers.writer("pairs", recipe.pairs, policy(run), run.dir.pairs / WORK, saying(run))
     answers = asking(run, writer, "answers", "wrote")([candidate.request for candidate in planned])
     saying(run)(
@@ -80,6 +81,20 @@ def sampled(run: Run) -> tuple[list[Candidate], Writer]:
     )
     found = [candidates.answered(candidate, answer) for candidate, answer in zip(planned, answers, strict=True)]
     return filtering.before_the_judge(found, recipe.pairs.similarity), writer
+
+
+def refuse_vain(run: Run, planned: Sequence[Candidate]) -> None:
+    """UserError for what would stop the run when every answer is written: a rubric that fails, too few prompts."""
+    pairs, prompts = run.recipe.pairs, {c.of: c for c in planned if c.split == "train"}
+    for candidate in prompts.values():
+        rubric(pairs).questions(candidate.prompt, (candidate.chosen, candidate.chosen))
+    own, each = storage.own_pairs(run.dir.data)["train"], pairs.candidates if pairs.pick == "all" else 1
+    if (most := own + each * len(prompts)) < pairs.min_pairs:
+        raise UserError(
+            f"pairs.min_pairs: {pairs.min_pairs:,}, and {len(prompts):,} training prompts give {most:,} pairs at most",
+            "as many as are asked for, or more",
+            "lower pairs.min_pairs, raise pairs.max_prompts where it is set, or take pairs.pick: all",
+        )
 
 
 def handed_on(run: Run, made: tuple[list[Candidate], Writer] | None) -> list[Case]:

@@ -21,7 +21,8 @@ from localpsych_recipes.errors import UserError
 from localpsych_recipes.generation import Answer, Request, Sampling, Writer, slots
 from localpsych_recipes.generation.in_process import InProcess
 from localpsych_recipes.generation.on_server import ends
-from localpsych_recipes.generation.starting import LlamaCpp, Vllm
+from localpsych_recipes.generation.rendering import Renderer
+from localpsych_recipes.generation.starting import LlamaCpp, Vllm, context_for
 from localpsych_recipes.generation.weights import Weights
 from localpsych_recipes.llama_cpp import fallbacks
 from localpsych_recipes.recipe import Base, Judge, Pairs
@@ -183,6 +184,13 @@ def test_slots_are_what_fits_beside_the_weights(tmp_path):
     assert slots.fitting(tmp_path, 1_200_000_000, 2048, 4_000_000_000) == 7
     assert slots.fitting(tmp_path, 1_200_000_000, 2048, 1_000_000_000) == 1
     assert slots.fitting(tmp_path, 1_200_000_000, 2048, 10**12) == 16
+
+
+def test_a_slot_is_no_longer_than_what_the_model_reads(llama, policy, work):
+    asked = [Request([{"role": "user", "content": "Why? " * 5_000}], GREEDY), *requests(GREEDY)]
+    assert slots.longest(policy.folder) == slots.longest(llama_server(policy, work).gguf(llama)) == 1024
+    assert context_for(asked, policy.folder, Renderer(policy.folder)) == 1024
+    assert context_for(asked[1:], policy.folder, Renderer(policy.folder)) < 1024
 
 
 def test_a_gguf_needs_what_its_folder_needs(llama, policy, work):

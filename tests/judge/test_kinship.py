@@ -58,3 +58,11 @@ def test_a_model_is_known_by_its_configuration_its_gguf_or_the_last_part_of_its_
     writer.close()
     assert kind_of(tmp_path / "judge.gguf", "whatever") == "qwen3"
     assert same_family("llama", kind_of(None, "/home/me/llama.cpp/models/gemma-3-4b.gguf")) is False
+
+
+@pytest.mark.parametrize("content", [b"", b"no GGUF at all, but long enough to be read as one", b"GGUF\x03\0\0\0"])
+def test_a_damaged_gguf_is_said_to_be_one(tmp_path, content):
+    file = tmp_path / "judge.gguf"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="judge.gguf cannot be read"):
+        kind_of(file, "")

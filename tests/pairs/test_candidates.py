@@ -91,7 +91,7 @@ def test_the_shares_of_degradations_are_kept_and_only_repetition_changes_what_is
         (Answer(f" {TEXT}\n", cut=False), None, TEXT),
         (Answer(f"<think>So.\n</think>\n\n{TEXT}", cut=False), None, TEXT),
         (Answer(TEXT[:30], cut=True), "cut_off", TEXT[:30]),
-        (Answer("<think>So", cut=True), "empty", ""),
+        (Answer("<think>So", cut=True), "cut_off", ""),
         (Answer("<think>So.</think> \n", cut=False), "empty", ""),
         (Answer("  \n", cut=False), "empty", ""),
         (None, "ungenerated", ""),

@@ -237,6 +237,7 @@ def test_what_the_pairs_stage_asks_for_is_planned_by_hand(base, rows, capsys):
         in said
     )
     assert "dpo: unknown (the pairs stage makes them, and its judge decides how many are kept)" in said
+    assert "judge Qwen/Qwen3-8B, at most: unknown (the Hub does not say" in said
     pairwise = "pairs={candidates: 4, max_prompts: 10, mode: pairwise}"
     there = "judge.server=http://127.0.0.1:8080/v1"
     assert cli.main(["plan", *recipe, "--set", pairwise, "--set", there]) == 0

@@ -317,6 +317,20 @@ def test_too_few_pairs_stop_the_run_with_what_became_of_the_candidates(tmp_path)
         assert len(server.requests) - asked == 2 * 3  # refused before
 
 
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"min_pairs": 13}, r"min_pairs: 13, and 6 training prompts give 12 pairs at most"),
+        ({"rubric": "{{ answer }} {{ 1 / 0 }}"}, "pairs.rubric: the template fails with ZeroDivisionError"),
+    ],
+)
+def test_what_would_stop_the_run_in_the_end_stops_it_before_anything_is_asked(tmp_path, keys, told):
+    with scripted() as (_, server):
+        with pytest.raises(UserError, match=told):
+            pairs.run(small(tmp_path, server.url, pairs=keys))
+        assert not server.requests
+
+
 def test_a_judge_of_the_bases_own_family_is_refused_before_anything_is_asked(tmp_path):
     with listening(model="/models/Llama-3.2-3B.gguf") as server:
         run = small(tmp_path, server.url)
