@@ -177,17 +177,36 @@ def test_dpo_on_two_hundred_of_its_own_pairs_widens_the_margin_and_keeps_the_cho
 
 def test_killed_while_it_writes_and_while_the_judge_reads_it_makes_the_same_pairs(undisturbed, toy):
     recipe, settings, judge = toy
-    run_dir = recipe.parent / "killed"
-    shutil.copytree(undisturbed, run_dir, ignore=shutil.ignore_patterns("pairs", "pairs.json", "dpo", "dpo.json"))
+    killed(judge, recipe, settings, undisturbed, enough=5)  # of some 30 batches
+
+
+def test_so_it_does_with_llama_server_whatever_else_that_was_asked_at_the_time(undisturbed, toy, llama):
+    if llama.origin != "the user's cache":
+        pytest.skip("another build of llama.cpp than ours, whose source is changed for this")
+    recipe, settings, judge = toy
+    settings = (*settings, "pairs.server=llama.cpp", "pairs.max_prompts=40", "pairs.min_pairs=10")
+    whole = after_sft(undisturbed, recipe.parent / "llama")
+    run(whole, recipe, settings, "--until", "pairs")
+    killed(judge, recipe, settings, whole, enough=30)
+
+
+def after_sft(run_dir: Path, copy: Path) -> Path:
+    shutil.copytree(run_dir, copy, ignore=shutil.ignore_patterns("pairs", "pairs.json", "dpo", "dpo.json"))
+    return copy
+
+
+def killed(judge: scripted_judge.Listener, recipe: Path, settings, whole: Path, enough: int) -> None:
+    """Compares a run that is killed twice with one that was not; enough: lines of answers until the first time."""
+    run_dir = after_sft(whole, whole.with_name(f"{whole.name}-killed"))
     answers, verdicts = run_dir / "pairs/answers.jsonl", run_dir / "pairs/verdicts.jsonl"
     judge.answered.clear()
-    run_and_kill(run_dir, recipe, settings, when=lambda: len(lines_until_now(answers)) >= 5)
+    run_and_kill(run_dir, recipe, settings, when=lambda: len(lines_until_now(answers)) >= enough)
     assert not verdicts.exists() or not verdicts.read_bytes()
-    run_and_kill(run_dir, recipe, settings, when=lambda: len(lines_until_now(verdicts)) >= 100)
+    run_and_kill(run_dir, recipe, settings, when=lambda: len(lines_until_now(verdicts)) >= 50)
     assert not (run_dir / "reports/pairs.json").exists()
     text = run(run_dir, recipe, settings, "--until", "pairs")
     assert "sft: done before" in text
-    assert made(run_dir) == made(undisturbed)
+    assert made(run_dir) == made(whole)
     # what was on its way at the kill is asked for once more; all else once
     assert sum(count - 1 for count in judge.answered.values()) <= 32
 
