@@ -15,7 +15,7 @@ import pytest
 
 from localpsych_recipes import environment, openai_server
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.openai_server import Answer, Ledger, Refused, Server, connecting
+from localpsych_recipes.openai_server import Answer, Refused, Server, connecting
 
 TEXT = "a secret of my own"
 Reply = tuple[int, dict[str, str], bytes] | None  # None: the connection is cut
@@ -222,25 +222,6 @@ def test_a_request_that_the_server_cannot_answer_is_refused_alone(failure):
     with listening(lambda count: failure) as listener, connect(listener.url) as server, refused as caught:
         ask(server)
     assert TEXT not in str(caught.value)
-
-
-def test_a_server_that_goes_down_in_the_middle_leaves_what_it_wrote_and_is_asked_for_the_rest(tmp_path):
-    down = threading.Event()
-    down.set()
-
-    def reply(count: int) -> Reply:
-        return None if down.is_set() and count > 3 else wrote(f"Answer {count}.")
-
-    with listening(reply) as listener, connect(listener.url) as server:
-        requests = [server.request(f"{TEXT} {n}", seed=1) for n in range(8)]
-        with Ledger(tmp_path / "ledger.jsonl") as ledger, pytest.raises(UserError, match="goes on from here"):
-            openai_server.ask_all(server, requests, ledger, 1, lambda done, total: None)
-        down.clear()
-        with Ledger(tmp_path / "ledger.jsonl") as ledger:
-            assert [bool(ledger.get(request)) for request in requests] == [True] * 3 + [False] * 5
-            assert openai_server.ask_all(server, requests, ledger, 2, lambda done, total: None) == 5
-            assert all(ledger.get(request) for request in requests)
-    assert TEXT not in (tmp_path / "ledger.jsonl").read_text()
 
 
 # Prompts that are rendered already, and answers in a form

@@ -4,13 +4,10 @@ them."""
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from localpsych_recipes.demo import tiny_gemma4
 from localpsych_recipes.rundir import file_sha256
 from tests import scripted_judge
 from tests.families import bases
+from tests.world import kill
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 RECIPE = CHECKOUT / "recipes" / "qwen3-0.6b-empathy.yaml"
@@ -45,29 +43,18 @@ def command(run_dir: Path, recipe: Path, settings, *arguments: str) -> list[str]
     return [sys.executable, "-m", "localpsych_recipes", str(recipe), "--run-dir", str(run_dir), *given, *arguments]
 
 
-def run(run_dir: Path, recipe: Path, settings, *arguments: str, status: int = 0) -> str:
-    done = subprocess.run(
+def start(run_dir: Path, recipe: Path, settings, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
         command(run_dir, recipe, settings, *arguments),
-        cwd=CHECKOUT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900,
-    )  # fmt: skip
-    assert done.returncode == status, done.stdout
-    return done.stdout
-
-
-def run_and_kill(run_dir: Path, recipe: Path, settings, when: Callable[[], bool]) -> None:
-    """kill -9 of the whole process group as soon as `when` holds."""
-    process = subprocess.Popen(
-        command(run_dir, recipe, settings),
         cwd=CHECKOUT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
-    try:
-        while not when():
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.005)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+
+
+def run(run_dir: Path, recipe: Path, settings, *arguments: str, status: int = 0) -> str:
+    process = start(run_dir, recipe, settings, *arguments)
+    text, _ = process.communicate(timeout=900)
+    assert process.returncode == status, text
+    return text
 
 
 def results(run_dir: Path, stage: str = "pairs") -> dict:
@@ -200,9 +187,9 @@ def killed(judge: scripted_judge.Listener, recipe: Path, settings, whole: Path, 
     run_dir = after_sft(whole, whole.with_name(f"{whole.name}-killed"))
     answers, verdicts = run_dir / "pairs/answers.jsonl", run_dir / "pairs/verdicts.jsonl"
     judge.answered.clear()
-    run_and_kill(run_dir, recipe, settings, when=lambda: len(lines_until_now(answers)) >= enough)
+    kill(start(run_dir, recipe, settings), when=lambda: len(lines_until_now(answers)) >= enough)
     assert not verdicts.exists() or not verdicts.read_bytes()
-    run_and_kill(run_dir, recipe, settings, when=lambda: len(lines_until_now(verdicts)) >= 50)
+    kill(start(run_dir, recipe, settings), when=lambda: len(lines_until_now(verdicts)) >= 50)
     assert not (run_dir / "reports/pairs.json").exists()
     text = run(run_dir, recipe, settings, "--until", "pairs")
     assert "sft: done before" in text

@@ -175,7 +175,11 @@ def test_a_mixture_with_a_teacher_is_released_with_all_that_it_was_made_from(wor
     rows, train, test = (sum(column) for column in zip(*labelled_sets.ROWS_TRAIN_TEST, strict=True))
     report = json.loads((mixed / "reports/augment.json").read_text())["results"]
     assert report["rows"] == {"sft_train": train, "sft_test": test}
-    written = [json.loads(line)["text"] for line in (mixed / "augmented/teacher.jsonl").read_text().splitlines()]
+    written = [
+        entry["text"]
+        for line in (mixed / "augmented/teacher.jsonl").read_text().splitlines()
+        for entry in json.loads(line)
+    ]
     private = [str(world.folder), teacher.url, "home-of-alice", "participants", labelled_sets.CANARY]
     long = [text for text in written if len(text) > 9]  # a shorter one may stand anywhere by chance
     assert len(long) > 5

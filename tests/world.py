@@ -74,15 +74,19 @@ class World:
 
     def run_and_kill(self, run_dir: Path, when: Callable[[], bool]) -> None:
         """kill -9 of the whole process group as soon as `when` holds."""
-        process = self.start(run_dir)
-        try:
-            while not when():
-                assert process.poll() is None, process.communicate()[0]
-                time.sleep(0.001)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        kill(self.start(run_dir), when)
+
+
+def kill(process: subprocess.Popen, when: Callable[[], bool]) -> None:
+    """kill -9 of the whole process group as soon as `when` holds. AssertionError if the process ends before."""
+    try:
+        while not when():
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.001)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def threads(how: dict) -> dict[str, str]:

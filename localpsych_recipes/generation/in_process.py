@@ -16,7 +16,7 @@ from localpsych_recipes import machine, models
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.generation.decoding import Decoder
 from localpsych_recipes.generation.requests import Answer, Request, Sampling
-from localpsych_recipes.generation.weights import Weights
+from localpsych_recipes.generation.weights import OnThisMachine, Weights
 
 if TYPE_CHECKING:
     import torch
@@ -26,23 +26,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class InProcess:
+class InProcess(OnThisMachine):
     """The Writer that loads the weights here. batch_size: answers at once, on each rank; say: told of a smaller one."""
 
     weights: Weights
     batch_size: int
     say: Callable[[str], None]
     name: ClassVar[str] = "transformers"
-    where: ClassVar[str] = "local"
     every_rank: ClassVar[bool] = True
-
-    @property
-    def model(self) -> str:
-        return self.weights.name
-
-    @property
-    def identity(self) -> str:
-        return f"{self.name} {self.weights.identity}"
 
     @contextmanager
     def open(self, requests: Sequence[Request]) -> Iterator[Batches]:

@@ -27,7 +27,7 @@ from localpsych_recipes.generation import slots
 from localpsych_recipes.generation.on_server import Asking, renderer_of
 from localpsych_recipes.generation.rendering import Renderer
 from localpsych_recipes.generation.requests import Messages, Request
-from localpsych_recipes.generation.weights import Weights
+from localpsych_recipes.generation.weights import OnThisMachine, Weights
 from localpsych_recipes.progress import Progress
 from localpsych_recipes.recipe import Judge, Pairs
 from localpsych_recipes.serving import Running, running
@@ -42,7 +42,7 @@ VLLM_SECONDS = 10.0  # to end by itself: it has processes and shared memory of i
 
 
 @dataclass
-class Started(ABC):
+class Started(OnThisMachine, ABC):
     """What both have in common. section: "pairs" or "judge"; work: the folder for merged weights and GGUFs."""
 
     section: str
@@ -50,17 +50,7 @@ class Started(ABC):
     weights: Weights
     work: Path
     say: Callable[[str], object]
-    name: ClassVar[str]
-    where: ClassVar[str] = "local"
     every_rank: ClassVar[bool] = False
-
-    @property
-    def model(self) -> str:
-        return self.weights.name
-
-    @property
-    def identity(self) -> str:
-        return f"{self.name} {self.weights.identity}"
 
     @contextmanager
     def open(self, requests: Sequence[Request]) -> Iterator[Asking]:

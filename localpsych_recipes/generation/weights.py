@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from localpsych_recipes.recipe import Base
 
@@ -21,3 +22,19 @@ class Weights:
     adapter: Path | None
     name: str
     identity: str
+
+
+class OnThisMachine:
+    """What the Writers of such weights have in common."""
+
+    weights: Weights
+    name: ClassVar[str]
+    where: ClassVar[Literal["local"]] = "local"
+
+    @property
+    def model(self) -> str:
+        return self.weights.name
+
+    @property
+    def identity(self) -> str:
+        return f"{self.name} {self.weights.identity}"

@@ -21,6 +21,7 @@ def serving(
     env = {name: value for name, value in os.environ.items() if not name.startswith(("LLAMA_ARG_", "LLAMA_API_KEY"))}
     # OpenMP's threads spin while they wait for each other. For long, they take the cores from whoever they wait for; not
     # at all, each wait ends in a sleep: two threads on two quiet cores wrote 71 tokens a second so, 324 with this count
+    # (benchmarks/generation.py, with OMP_WAIT_POLICY=passive and without)
     if "OMP_WAIT_POLICY" not in env:
         env.setdefault("GOMP_SPINCOUNT", "1000")
     if api_key:

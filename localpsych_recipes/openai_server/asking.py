@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -101,6 +103,11 @@ class Server:
             raise UserError(f"{self.section}: the server does not answer any more", "an answer", GOES_ON) from None
         except (openai.OpenAIError, AttributeError, TypeError, IndexError, ValueError):
             raise Refused("no completion") from None
+
+
+def digest(request: Mapping[str, Any]) -> str:
+    """Hex SHA-256 of a request, the same in any order of its keys."""
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
 def _other_prompt(section: str, read: int | None, tokens: int) -> UserError:

@@ -13,7 +13,9 @@ from typing import Any
 from localpsych_recipes import chat_templates, licences, openai_server, rundir
 from localpsych_recipes.data.crisis import CrisisLines
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.openai_server import Answer, Ledger, Server
+from localpsych_recipes.generation import Answer, Ledger
+from localpsych_recipes.generation.at_once import each
+from localpsych_recipes.openai_server import Refused, Server
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.progress import Progress
 from localpsych_recipes.recipe import Augment
@@ -33,7 +35,7 @@ def run(run: Run) -> dict[str, Any]:
     started, augment, folder = time.monotonic(), run.recipe.augment, run.dir.augmented
     splits = {name: read(run.dir.data / f"{name}.jsonl") for name in SPLITS}
     rows = [row for split in splits.values() for row in split]
-    with teacher(augment) as server, Ledger(folder / "teacher.jsonl") as ledger:
+    with teacher(augment) as server, Ledger(folder, "teacher") as ledger:
         asking = Asking(run, server, ledger)
         texts = asking.texts(rows[:TRIAL])
         refuse_silence(texts)
@@ -88,14 +90,28 @@ class Asking:
         texts: list[str | None] = [None] * len(rows)
         for seed in SEEDS:
             requests = {i: self.request(rows[i], seed) for i, text in enumerate(texts) if text is None}
-            new = {openai_server.digest(request): request for request in requests.values()}
+            keys = {i: openai_server.digest(request) for i, request in requests.items()}
+            new = {keys[i]: request for i, request in requests.items()}
             self.reused += sum(key in self.ledger.answers and key not in self.used for key in new)
-            self.asked += openai_server.ask_all(
-                self.server, list(new.values()), self.ledger, self.augment.concurrency, self.progress
-            )
+            self._ask({key: new[key] for key in self.ledger.missing(new)})
             self.used |= {key: self.ledger.answers.get(key) for key in new}
-            texts = [usable(self.ledger.get(requests[i])) if i in requests else text for i, text in enumerate(texts)]
+            texts = [usable(self.used[keys[i]]) if i in keys else text for i, text in enumerate(texts)]
         return texts
+
+    def _ask(self, missing: dict[str, dict[str, Any]]) -> None:
+        """Keeps each answer as it comes; none to what the server refuses. UserError as of Server.ask."""
+        keys, requests = list(missing), dict(enumerate(missing.values()))
+        for done, (number, answer) in enumerate(each(self._answer, requests, self.augment.concurrency), 1):
+            self.ledger.add({keys[number]: answer} if answer else {})
+            self.progress(done, len(keys))
+        self.asked += len(keys)
+
+    def _answer(self, request: dict[str, Any]) -> Answer | None:
+        try:
+            found = self.server.ask(request)
+        except Refused:
+            return None
+        return Answer(found.text, found.cut, found.tokens)
 
     def request(self, row: Row, seed: int) -> dict[str, Any]:
         said = next(m["content"] for m in reversed(row["prompt"]) if m["role"] == "user")

@@ -86,8 +86,9 @@ def sampled(run: Run) -> tuple[list[Candidate], Writer]:
 def refuse_vain(run: Run, planned: Sequence[Candidate]) -> None:
     """UserError for what would stop the run when every answer is written: a rubric that fails, too few prompts."""
     pairs, prompts = run.recipe.pairs, {c.of: c for c in planned if c.split == "train"}
+    asked = rubric(pairs)
     for candidate in prompts.values():
-        rubric(pairs).questions(candidate.prompt, (candidate.chosen, candidate.chosen))
+        asked.questions(candidate.prompt, (candidate.chosen, candidate.chosen))
     own, each = storage.own_pairs(run.dir.data)["train"], pairs.candidates if pairs.pick == "all" else 1
     if (most := own + each * len(prompts)) < pairs.min_pairs:
         raise UserError(

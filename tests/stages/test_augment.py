@@ -14,8 +14,9 @@ import test_llama_cpp
 
 from localpsych_recipes import recipe_file, rundir, training
 from localpsych_recipes.errors import UserError
+from localpsych_recipes.generation import Answer, Ledger
 from localpsych_recipes.llama_cpp import LlamaCpp, Server
-from localpsych_recipes.openai_server import Answer, Ledger
+from localpsych_recipes.openai_server import digest
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.stages import augment
 
@@ -101,12 +102,12 @@ OLD_LINE = "Call 1-800-273-8255."
 def test_outdated_help_lines_of_the_teacher_are_counted_and_replaced_where_asked(served, tmp_path, then, old, new):
     run = a_run(tmp_path, served, ROWS[:4])
     run.recipe = run.recipe.model_copy(update={"data": run.recipe.data.model_copy(update={"crisis_lines": then})})
-    with augment.teacher(run.recipe.augment) as server, Ledger(run.dir.augmented / "teacher.jsonl") as ledger:
+    with augment.teacher(run.recipe.augment) as server, Ledger(run.dir.augmented, "teacher") as ledger:
         asking = augment.Asking(run, server, ledger)
         for row, _ in zip(
             augment.read(run.dir.data / "sft_train.jsonl") + augment.read(run.dir.data / "sft_test.jsonl"), "abc"
         ):
-            ledger.add(asking.request(row, augment.SEEDS[0]), Answer(OLD_LINE, cut=False))
+            ledger.add({digest(asking.request(row, augment.SEEDS[0])): Answer(OLD_LINE, cut=False)})
     results = augment.run(run)
     assert (sum(results["crisis_lines"].values()), results["crisis_lines_replaced"]) == (3, new)
     said = [text for texts in answers(run.dir.augmented).values() for text in texts]
@@ -136,11 +137,15 @@ def test_a_run_that_is_killed_asks_for_what_is_missing_only(served, tmp_path):
     process.wait()
     kept = ledger.read_bytes().count(b"\n")
     with ledger.open("ab") as file:
-        file.write(b'{"request": "half a li')  # what a kill inside a write leaves
+        file.write(b'[{"key": "half a li')  # what a kill inside a write leaves
     results = augment.run(run)
-    asked_for = [json.loads(line)["request"] for line in ledger.open(encoding="utf-8")]
+    asked_for = [entry["key"] for line in ledger.open(encoding="utf-8") for entry in json.loads(line)]
     assert len(set(asked_for)) == len(asked_for) == kept + results["asked"]
-    assert requests(served) - before - len(asked_for) in (0, 1)  # one may have been under way when the run died
+    assert requests(served) - before - len(asked_for) in (
+        0,
+        1,
+        2,
+    )  # one under way when the run died, one on its way to the file
     assert (results["reused"], sum(results["rows"].values())) == (kept, len(rows))
 
 
