@@ -15,8 +15,9 @@ setup:  ## .venv with pinned dependencies, and llama.cpp's tools in the user's c
 demo: setup  ## a tiny model from a recipe to three repositories on an embedded Hub, and used from there
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m localpsych_recipes.demo
 
+# Tests of one file share what they make, so that a file stays in one process; four, since each holds models.
 test: setup  ## all tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 schema: .venv/installed  ## recipes/schema.json, which editors check recipes with, from the code
 	@$(BIN)/python -m localpsych_recipes.recipe recipes/schema.json

@@ -153,7 +153,7 @@ def _llama_server(folder: Path, options: argparse.Namespace):
     from localpsych_recipes.recipe import Pairs
 
     asked = Pairs(server="llama.cpp", slots=options.slots)
-    return LlamaCpp("pairs", asked, _weights(folder), folder / "work", lambda text: None)
+    return LlamaCpp("pairs", asked, _weights(folder), folder / "work", lambda text: None, as_trained=True)
 
 
 ENGINES = {"generate, one at a time": "one", "batches of 16": "batches", "server: llama.cpp": "llama"}

@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--only", metavar="STAGE", help="this stage alone")
     p.add_argument("--force", action="store_true", help="do the chosen stages again although they are done")
     p.add_argument("--no-push", dest="push", action="store_false", help="leave the release folders ready, push nothing")
+    p.add_argument("--publish-anyway", action="store_true", help="push although gates failed; the cards say which")
     return p
 
 
@@ -34,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
         do = f"write a file with `extends: {args.recipe}` and a `name`, or start with `localpsych fork`"
         raise UserError(f"{args.recipe} is a release", "a recipe of your own", do)
     recipe = recipe_file.load(args.recipe, args.set)
-    run = pipeline.Run(recipe, rundir.RunDir(args.run_dir or Path("runs") / recipe.name), say=cli.say)
+    place = rundir.RunDir(args.run_dir or Path("runs") / recipe.name)
+    run = pipeline.Run(recipe, place, say=cli.say, publish_anyway=args.publish_anyway)
     choice = pipeline.Choice(args.first, args.last, args.only, args.force, args.push)
     if run.ranks.main:
         run.dir.refuse_unusable()

@@ -96,6 +96,13 @@ def card(args: argparse.Namespace) -> int:
     return 0
 
 
+def verify(args: argparse.Namespace) -> int:
+    """Proves that each file of a run, or of a published release, is the model that was trained."""
+    from localpsych_recipes.verification import published
+
+    return 0 if published.verify(args.release, args.set, say=say) else UserError.exit_code
+
+
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     environment.settle()
@@ -133,6 +140,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--port", type=int, default=8765)
     sub = verb(card)
     sub.add_argument("run", type=Path, help=RUN_HELP)
+    add_set(sub)
+    sub = verb(verify)
+    sub.add_argument(
+        "release", metavar="RUN_DIR|hf://USER/REPO", help=f"{RUN_HELP}; or one of a release's repositories"
+    )
     add_set(sub)
     return p
 

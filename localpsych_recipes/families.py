@@ -70,5 +70,8 @@ TOWERS = {
 ROUTERS = ("router", "gate", "shared_expert_gate")
 # last part of a module's full name
 HEADS = ("lm_head", "score", "classifier")
+# last part of a module's full name: Gemma 4's per-layer embeddings come through it, and llama.cpp multiplies by it without
+# looking for an adapter (src/models/gemma4.cpp), so that the adapter's GGUF would be another model than the merged one
+WITHOUT_LORA_IN_LLAMA_CPP = ("per_layer_model_projection",)
 # classes around an nn.Linear that PEFT refuses; an adapter on the inner layer would bypass what they do
 WRAPPERS = ("Gemma4ClippableLinear",)

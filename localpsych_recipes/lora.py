@@ -131,6 +131,8 @@ def _place(name: str, head: bool, language: bool) -> Iterable[str]:
         yield "outside the language model"
     if set(parts).intersection(families.ROUTERS):
         yield "a router: an adapter would send tokens to other experts"
+    if parts[-1] in families.WITHOUT_LORA_IN_LLAMA_CPP:
+        yield "llama.cpp applies no adapter to it: as a GGUF the adapter would be another model"
 
 
 def _is_linear(module: nn.Module) -> bool:

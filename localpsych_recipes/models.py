@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,25 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     # while it trains, PEFT looks the base up at every checkpoint: in the folder it was loaded from, not on the Hub
     adapted.peft_config["default"].base_model_name_or_path = model.name_or_path
     return adapted
+
+
+def add_adapter(model: PreTrainedModel | PeftModel, folder: Path, name: str) -> PeftModel:
+    """A trained adapter, frozen, beside those that the model has already; `set_adapter(name)` takes it."""
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        return PeftModel.from_pretrained(model, folder, adapter_name=name)
+    model.load_adapter(folder, name)
+    return model
+
+
+def forget() -> None:
+    """Gives back the memory of models that nobody holds any more: the next one may be as large."""
+    import torch
+
+    gc.collect()  # PEFT's and transformers' models hold themselves
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _keep_gradients_on_cpu(model: PreTrainedModel) -> None:

@@ -36,10 +36,13 @@ WITHOUT_EFFECT = {
     "mixture": ("license",),
     "judge": ("slots", "allow_remote", "api_key_env"),
     "pairs": ("slots", "allow_remote", "api_key_env", "publish"),
+    "evaluate": ("slots",),
 }
-CARD_KEYS = ("name", "version", "description", "license", "base", "data", "pairs", "card", "push")
+CARD_KEYS = ("name", "version", "description", "license", "base", "data", "pairs", "gates", "card", "push")
 TRAINING_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 PAIRS_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "llguidance", "openai")
+VERIFY_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
+EVALUATE_PACKAGES = (*PAIRS_PACKAGES, "bert-score", "lm-eval")
 STAGES = (
     Stage("prepare", (), ("base", "data"), packages=("datasets", "ftfy", "inscriptis")),
     Stage("augment", ("prepare",), ("augment",), packages=("openai",)),
@@ -48,8 +51,18 @@ STAGES = (
     Stage("dpo", ("prepare", "sft", "pairs"), ("seed", "lora", "dpo"), "all", TRAINING_PACKAGES),
     Stage("merge", ("prepare", "sft", "dpo"), ("merge",), packages=("torch", "safetensors")),
     Stage("gguf", ("merge",), ("name", "license", "base", "gguf"), packages=("gguf",)),
-    Stage("card", ("prepare", "augment", "sft", "pairs", "dpo", "merge", "gguf"), CARD_KEYS),
-    Stage("push", ("card",), ("name", "version", "push")),
+    Stage(
+        "verify", ("prepare", "augment", "sft", "dpo", "merge", "gguf"), ("seed", "verify"), packages=VERIFY_PACKAGES
+    ),
+    Stage(
+        "evaluate",
+        ("prepare", "augment", "sft", "pairs", "dpo", "merge", "gguf"),
+        ("seed", "judge", "evaluate"),
+        "all",
+        EVALUATE_PACKAGES,
+    ),
+    Stage("card", ("prepare", "augment", "sft", "pairs", "dpo", "merge", "gguf", "verify", "evaluate"), CARD_KEYS),
+    Stage("push", ("card",), ("name", "version", "gates", "push")),
 )
 NAMES = tuple(stage.name for stage in STAGES)
 
@@ -94,6 +107,7 @@ class Run:
     say: Callable[[str], None]
     ranks: machine.Ranks = field(default_factory=machine.ranks)
     fingerprint: str = ""  # of the stage that runs now
+    publish_anyway: bool = False  # although gates failed, which the cards then say
 
     @property
     def pins(self) -> dict[str, Any]:
@@ -161,7 +175,7 @@ def fingerprint(run: Run, stage: Stage) -> str:
     Computed from the recipe alone, never from what earlier runs left, so that a changed key shows in every later stage.
     """
     recipe = run.recipe.model_dump(mode="json")
-    if stage.name in ("prepare", "pairs"):
+    if stage.name in ("prepare", "pairs", "evaluate"):
         recipe = {k: _without(v, WITHOUT_EFFECT.get(k, ())) for k, v in recipe.items()}
         recipe["data"]["mixture"] = [_without(v, WITHOUT_EFFECT["mixture"]) for v in recipe["data"]["mixture"]]
     if stage.name == "prepare":

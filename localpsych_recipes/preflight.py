@@ -12,7 +12,7 @@ from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Choice, Run
 from localpsych_recipes.recipe import Recipe, is_local
 from localpsych_recipes.resources import resource
-from localpsych_recipes.stages import augment, pairs
+from localpsych_recipes.stages import augment, evaluate, pairs
 
 
 def check(run: Run, choice: Choice) -> None:
@@ -33,8 +33,10 @@ def check(run: Run, choice: Choice) -> None:
         check_prose(run.recipe.card.prose)
     if "push" in ahead:
         check_push(run.recipe, new="card" in ahead)
-    if "gguf" in ahead:
+    if {"gguf", "verify"} & ahead and run.recipe.gguf:
         llama_cpp.check_available()
+    if "evaluate" in ahead:
+        evaluate.check(run.recipe)
 
 
 def check_licences(recipe: Recipe, said: dict[str, Any]) -> None:

@@ -6,8 +6,11 @@ RUN/agreements/              the base's LICENSE, NOTICE and the like
 RUN/data/{sft,pairs}_{train,test}.jsonl   rows; they stay on this machine
 RUN/augmented/               the rows of SFT with a teacher's answers;  teacher.jsonl: what it wrote, to resume from
 RUN/{sft,dpo}/adapter        what a training stage hands on;  RUN/{sft,dpo}/checkpoints-*  what it resumes from
+RUN/{sft,dpo}/history.json   the numbers that its trainer logged, step by step
 RUN/pairs/                   what the model and the judge wrote, every candidate, and the pairs for DPO
 RUN/gguf/                    the 16-bit GGUF that the quants are made from
+RUN/verification/            what models are compared through, removed at the end
+RUN/evaluation/              what each model answered, what judges said, every item's value; it stays on this machine
 RUN/release/{adapter,merged,gguf,pairs}   what is pushed
 RUN/reports/STAGE.json       a stage's done-marker and report in one, written last
 """
@@ -72,6 +75,16 @@ class RunDir:
         return self.root / "pairs"
 
     @property
+    def verification(self) -> Path:
+        """Logits and files that models are compared through; gigabytes, removed when the stage ends."""
+        return self.root / "verification"
+
+    @property
+    def evaluation(self) -> Path:
+        """Ledgers of what each model was asked and answered, and every item's value."""
+        return self.root / "evaluation"
+
+    @property
     def cache(self) -> Path:
         """Tokenised rows; made anew where it is missing."""
         return self.root / "cache"
@@ -79,6 +92,10 @@ class RunDir:
     def adapter(self, stage: str) -> Path:
         """The adapter that a training stage ("sft", "dpo") hands on."""
         return self.root / stage / "adapter"
+
+    def history(self, stage: str) -> Path:
+        """The numbers that a training stage logged: {"entries": [{"step", "loss", ...}]}."""
+        return self.root / stage / "history.json"
 
     def checkpoints(self, stage: str, fingerprint: str) -> Path:
         """Where a training stage resumes from. Named after its fingerprint: another recipe's are never picked up."""

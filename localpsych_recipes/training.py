@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainerState
 
-from localpsych_recipes import data, families, machine, models, rundir
+from localpsych_recipes import data, families, machine, models, rundir, training_log
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.progress import SECONDS_BETWEEN, duration
@@ -130,7 +130,7 @@ def configured(config: type, **arguments: Any) -> Any:
 
 
 def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
-    """Trains from the last complete checkpoint or from the start. Results: steps, epochs, best step and metric."""
+    """Trains from the last complete checkpoint or from the start. Results: see training_log."""
     folder = Path(trainer.args.output_dir)
     if run.ranks.main:
         run.dir.forget_checkpoints(folder.parent.name, but=run.fingerprint)
@@ -140,23 +140,20 @@ def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
         trainer.add_callback(callback)
     if knobs.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(knobs.early_stopping_patience))
-    checkpoint = last_complete(folder)
+    checkpoint, began = last_complete(folder), time.monotonic()
     if checkpoint and run.ranks.main:
         run.say(f"      going on from {checkpoint.name}")
     if checkpoint and (state := finished_state(checkpoint)):
         # Trainer would take one step more: it looks at max_steps only after a step
         trainer.state = state
-        trainer.model.load_adapter(str(folder / f"checkpoint-{best_step(trainer) or state.global_step}"), "default")
+        trainer.model.load_adapter(
+            str(folder / f"checkpoint-{training_log.best_step(trainer) or state.global_step}"), "default"
+        )
     else:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    state = trainer.state
-    return {
-        "steps": state.global_step,
-        "epochs": round(state.epoch, 3),
-        "best_step": best_step(trainer),
-        "best_metric": state.best_metric if best_step(trainer) else None,
-        "resumed": bool(checkpoint),
-    }
+    if run.ranks.main:
+        rundir.write_json(run.dir.history(folder.parent.name), {"entries": training_log.history(trainer.state)})
+    return training_log.results(trainer, checkpoint, time.monotonic() - began)
 
 
 def report_rows(run: Run) -> None:
@@ -164,11 +161,6 @@ def report_rows(run: Run) -> None:
     lengths = rundir.read_json(run.dir.data / "lengths.json")
     if lengths and (prepared := run.report("prepare")):
         data.write_report(run.dir.data, run.recipe, prepared["results"]["counts"], lengths)
-
-
-def best_step(trainer: Trainer) -> int | None:
-    """The step whose adapter is kept because its held-out loss was the lowest; None where the last is kept."""
-    return trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
 
 
 def finished_state(checkpoint: Path) -> TrainerState | None:
@@ -184,8 +176,11 @@ def last_complete(folder: Path) -> Path | None:
     return max(found, key=lambda p: int(p.name.rsplit("-", 1)[-1]), default=None)
 
 
-def hand_on(trainer: Trainer, run: Run, stage: str, base: Path) -> None:
-    """Writes the trained adapter with the base's own tokenizer files; main process only, whole or not at all."""
+def hand_on(trainer: Trainer, run: Run, stage: str, base: Path) -> dict[str, str]:
+    """Writes the trained adapter with the base's own tokenizer files; main process only, whole or not at all.
+
+    Results: adapter_sha256, of its weights, by which they are known again before they are published.
+    """
     model = trainer.accelerator.unwrap_model(trainer.model)
     # PEFT has noted the path that the base was loaded from, and the Hub refuses it after hours of training
     model.peft_config["default"].base_model_name_or_path = run.recipe.base_id or base.name
@@ -202,6 +197,8 @@ def hand_on(trainer: Trainer, run: Run, stage: str, base: Path) -> None:
             (folder / "README.md").unlink(missing_ok=True)  # PEFT's own card; ours is made from what was measured
             models.copy_tokenizer(base, folder)
     trainer.accelerator.wait_for_everyone()
+    weights = run.dir.adapter(stage) / "adapter_model.safetensors"
+    return {"adapter_sha256": rundir.file_sha256(weights)} if run.ranks.main else {}
 
 
 def counts(model: torch.nn.Module) -> dict[str, int]:

@@ -25,7 +25,8 @@ os.environ.update(
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     DO_NOT_TRACK="1",
     TOKENIZERS_PARALLELISM="false",
-    OMP_NUM_THREADS="2",  # the models are tiny: more threads wait for each other
+    # the models are tiny: more threads wait for each other, and beside other processes any second one does
+    OMP_NUM_THREADS="1" if "PYTEST_XDIST_WORKER" in os.environ else "2",
 )
 
 import pytest  # noqa: E402

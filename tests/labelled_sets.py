@@ -54,6 +54,8 @@ data:
 augment: {{server: {server}/v1, model: demo/teacher, prompt: "{{prompt}} {{response}}", max_tokens: 40}}
 sft: {{max_steps: 2, gradient_accumulation_steps: 1, max_length: 256, gradient_checkpointing: false}}
 gguf: {{quants: [Q8_0]}}
+verify: {{chunks: 2, quant_chunks: 2, answers: 2, max_tokens: 32}}
+evaluate: {{suite: null, general_text: null, rows: 4, max_tokens: 16, resamples: 100}}
 """
 
 

@@ -113,7 +113,8 @@ class Handler(BaseHTTPRequestHandler):
 def completion(request: dict[str, Any], server: Listener) -> dict[str, Any]:
     """The body of /v1/chat/completions for messages, of /v1/completions for a prompt of token ids or text."""
     messages, prompt = request.get("messages"), request.get("prompt")
-    found = verdict(request, server.score) if messages else server.write(prompt, request.get("seed", 0))
+    judges = "response_format" in request  # else it is a model that answers a prompt, or a conversation
+    found = verdict(request, server.score) if judges else server.write(prompt or messages, request.get("seed", 0))
     text, cut = found if isinstance(found, tuple) else (found, False)
     said = {"message": {"role": "assistant", "content": text}} if messages else {"text": text}
     size = len(prompt) if isinstance(prompt, list) else len(json.dumps(messages or prompt).split())

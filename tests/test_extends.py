@@ -40,6 +40,7 @@ sft:
 dpo:
   beta: 0.2
 merge:
+verify:
 card:
   title: The parent
   tags: [kind]

@@ -19,10 +19,10 @@ FLOORS = (
     ("preflight", "plan", "summary", "fork", "data_report"),
     ("stages",),
     ("cards",),
-    ("pairs",),
-    ("judge",),
+    ("evaluation", "gates", "pairs"),
+    ("judge", "verification"),
     ("generation",),
-    ("conversion", "training", "licences"),
+    ("conversion", "importance", "training", "licences"),
     ("models",),
     (
         "attention",
@@ -35,6 +35,7 @@ FLOORS = (
         "openai_server",
         "recipe_file",
         "skeleton",
+        "suites",
     ),  # fmt: skip
     ("pipeline",),
     (
@@ -43,12 +44,17 @@ FLOORS = (
         "environment",
         "families",
         "machine",
+        "metrics",
+        "pictures",
         "progress",
         "recipe",
         "resources",
         "rundir",
+        "scoring",
         "serving",
+        "statistics",
         "trainer_keys",
+        "training_log",
     ),  # fmt: skip
     ("errors",),
 )

@@ -26,6 +26,7 @@ data: {source: alice/rows, columns: {prompt: question, response: answer}}
 sft:
 merge:
 gguf:
+verify:
 card:
 push: {private: false}
 """

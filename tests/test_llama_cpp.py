@@ -19,7 +19,7 @@ import pytest
 import tiny_models
 
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.llama_cpp import QUANTS, LlamaCpp, ToolError, fallbacks, tensor_types, tools
+from localpsych_recipes.llama_cpp import QUANTS, LlamaCpp, ToolError, bits_per_weight, fallbacks, tensor_types, tools
 from localpsych_recipes.llama_cpp.quants import TYPES
 
 CARD = {"license": "gemma", "base_model": "google/gemma-4-E4B-it", "datasets": ["someone/rows"], "language": ["en"]}
@@ -286,3 +286,17 @@ def test_a_server_does_not_outlive_a_parent_that_is_killed(llama, gguf):
     parent.send_signal(signal.SIGKILL)
     parent.communicate()
     assert until(lambda: not (server / "exe").exists())
+
+
+def test_a_q8_0_tensor_has_eight_and_a_half_bits_per_weight(tmp_path) -> None:
+    """ggml-common.h, block_q8_0: 32 weights of 8 bits and one 16-bit scale; beside as many in 16 bits."""
+    import numpy
+    from gguf import GGMLQuantizationType, GGUFWriter, quantize
+
+    weights, writer = numpy.ones((4, 32), numpy.float32), GGUFWriter(tmp_path / "a.gguf", "llama")
+    q8_0 = GGMLQuantizationType.Q8_0
+    writer.add_tensor("a.weight", quantize(weights, q8_0), raw_dtype=q8_0)
+    writer.add_tensor("b.weight", weights.astype(numpy.float16))
+    for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
+        step()
+    assert bits_per_weight(tmp_path / "a.gguf") == (8.5 + 16) / 2

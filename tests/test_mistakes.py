@@ -23,6 +23,7 @@ sft:
 dpo:
 merge:
 gguf:
+verify:
 card:
 push:
 """

@@ -14,11 +14,12 @@ VALUES = {
     "name": "small",
     "base": {"model": "someone/base"},
     "data": {"source": "rows.jsonl", "test_size": 0.1, "columns": {"prompt": "q", "chosen": "a", "rejected": "b"}},
-    "sft": {}, "pairs": {}, "dpo": {}, "merge": {}, "gguf": {}, "card": {}, "push": {},
+    "sft": {}, "pairs": {}, "dpo": {}, "merge": {}, "gguf": {}, "verify": {}, "evaluate": {}, "card": {}, "push": {},
 }  # fmt: skip
 
 HAVE = tuple(name for name in NAMES if name in ("prepare", *VALUES))  # without augment
 TRAINED = HAVE[1:]
+PROVEN = ("verify", "evaluate", "card", "push")
 
 
 def recipe(**sections) -> Recipe:
@@ -51,16 +52,22 @@ def redone(before: Run, after: Run) -> tuple[str, ...]:
         ({"pairs": {"min_gap": 1.0}}, TRAINED[1:]),
         ({"judge": {"model": "someone/judge"}}, TRAINED[1:]),
         ({"dpo": {"beta": 0.2}}, TRAINED[2:]),
-        ({"gguf": {"quants": ["Q8_0"]}}, ("gguf", "card", "push")),
+        ({"gguf": {"quants": ["Q8_0"]}}, ("gguf", *PROVEN)),
+        ({"verify": {"chunks": 8}}, ("verify", "card", "push")),
+        ({"evaluate": {"rows": 5}}, ("evaluate", "card", "push")),
+        ({"gates": [{"metric": "crisis_pass", "at_least": 1.0}]}, ("card", "push")),
         ({"version": "0.2.0"}, ("card", "push")),
         ({"push": {"private": False}}, ("card", "push")),
         # what only the cards and the files' metadata say must not train anew
-        ({"base": {"hub_id": "someone/else"}}, ("gguf", "card", "push")),
-        ({"base": {"license": "mit"}}, ("gguf", "card", "push")),
+        ({"base": {"hub_id": "someone/else"}}, ("gguf", *PROVEN)),
+        ({"base": {"license": "mit"}}, ("gguf", *PROVEN)),
         ({"data": {"license": "mit"}}, ("card", "push")),
         ({"pairs": {"publish": True}}, ("card", "push")),
         # nor must how a server is reached
-        ({"pairs": {"slots": 2}, "judge": {"slots": 2, "allow_remote": True}}, ("card", "push")),
+        (
+            {"pairs": {"slots": 2}, "judge": {"slots": 2, "allow_remote": True}, "evaluate": {"slots": 3}},
+            ("card", "push"),
+        ),
     ],
 )
 def test_a_changed_key_does_again_what_depends_on_it_and_no_more(tmp_path, change, again):

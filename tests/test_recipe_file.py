@@ -13,7 +13,7 @@ from localpsych_recipes.recipe import Pairs, Recipe, json_schema
 from localpsych_recipes.recipe_file import RecipeError, dump, load, load_with_origins
 from localpsych_recipes.resources import resource
 
-RECIPES = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
+RECIPES = sorted(p for p in (Path(__file__).parent.parent / "recipes").rglob("*.yaml") if p.parent.name != "suites")
 MINIMAL = """\
 name: small
 base:
@@ -104,6 +104,13 @@ merg:
         ("base.model=''", "base.model: ''"),
         ("gguf={}", "merge: missing; `gguf` is made from the merged model"),
         ("push={}", "card: missing; nothing is pushed without its card"),
+        ("push={}", "verify: missing; nothing is pushed that was not proven"),
+        ("gates=[{metric: crisis_pass, at_least: 1.0}]", "evaluate: missing; `gates` read what it measures"),
+        ("gates=[{metric: crisis_pas, at_least: 1.0}]", "did you mean crisis_pass?"),
+        ("gates=[{metric: harm, at_most: 0.0, within: 0.1}]", "one of at_least, at_most and within"),
+        ("evaluate={questions: [{source: q.jsonl}]}", "only a judge can score them"),
+        ("evaluate={reference: {name: big, server: llama.cpp}}", "a reference is a model at an address"),
+        ("verify={quants: {Q4_K: {kl: 0.1}}}", "'Q4_K' is no quant"),
         ("dpo.loss_weights=[1.0]", "1 weights for 2 losses"),
         ("sft.trainer={output_dir: x}", "trainer.output_dir: is set by the engine"),
         ("sft.trainer={neftune_noise_alhpa: 5}", "did you mean neftune_noise_alpha?"),

@@ -11,7 +11,7 @@ from localpsych_recipes.recipe import Recipe, is_local
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 ARCHITECTURES = CHECKOUT.parent / "shared" / "architectures"
-RECIPES = {path.stem: path for path in sorted((CHECKOUT / "recipes").rglob("*.yaml"))}
+RECIPES = {p.stem: p for p in sorted((CHECKOUT / "recipes").rglob("*.yaml")) if p.parent.name != "suites"}
 REPRODUCTIONS = sorted(RECIPES.keys() - {"demo"})
 
 PSYCH = {

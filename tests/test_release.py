@@ -60,12 +60,12 @@ def test_a_finished_recipe_run_again_does_nothing(world, undisturbed):
     text = world.run(undisturbed)
     after = {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*") if p.is_file() and p.name != "recipe.yaml"}
     assert after == before
-    assert len(re.findall("done before", text)) == 7
+    assert len(re.findall("done before", text)) == 9
 
 
 def test_the_reports_say_what_was_measured(undisturbed):
     reports = {p.stem: json.loads(p.read_text()) for p in (undisturbed / "reports").glob("*.json")}
-    assert set(reports) == {"prepare", "sft", "dpo", "merge", "gguf", "card", "push"}
+    assert set(reports) == {"prepare", "sft", "dpo", "merge", "gguf", "verify", "evaluate", "card", "push"}
     for report in reports.values():
         assert report["seconds"] > 0 and report["peak_memory_bytes"] > 0
     assert reports["prepare"]["results"]["counts"]["train"] == 36
@@ -210,7 +210,7 @@ def test_the_published_recipe_of_a_mixture_asks_for_the_same_rows(world, mixed, 
 
 def test_a_mixture_run_again_does_nothing_and_with_another_step_count_asks_no_teacher(world, mixed, teacher):
     recipe = world.folder / "mixture.yaml"
-    assert len(re.findall("done before", world.run(mixed, recipe=recipe, settings=()))) == 7
+    assert len(re.findall("done before", world.run(mixed, recipe=recipe, settings=()))) == 9
     text = world.run(mixed, "--until", "sft", recipe=recipe, settings=("sft.max_steps=1",))
     assert "augment: done before" in text and "] sft\n" in text
 

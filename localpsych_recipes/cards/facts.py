@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from localpsych_recipes import __version__, licences
-from localpsych_recipes.cards import metadata, pairs, published, sources
+from localpsych_recipes.cards import (
+    comparison,
+    curves,
+    machine_readable,
+    metadata,
+    pairs,
+    proof,
+    published,
+    reports,
+    sources,
+)
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Recipe
 from localpsych_recipes.resources import resource
-from localpsych_recipes.rundir import RELEASES
 
 ROW_MEAN = "The same, as the mean of each conversation's mean (what a trainer's eval_loss with batches of one shows)"
 CHANGE = "Mean change of the better answer's log-likelihood"
@@ -52,17 +62,12 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def kinds(recipe: Recipe) -> tuple[str, ...]:
-    """The repositories that a recipe makes, in the order in which they are published."""
-    makes = {"adapter": True, "merged": recipe.merge is not None, "gguf": recipe.gguf is not None}
-    makes["pairs"] = recipe.pairs is not None and recipe.pairs.publish
-    return tuple(kind for kind in RELEASES if makes[kind])
-
-
 def facts(run: Run, kind: str, repositories: Mapping[str, str]) -> dict[str, Any]:
     """Everything that the template of one kind of card may name."""
     recipe, base = run.recipe, _base(run)
-    models = [kind for kind in kinds(recipe) if kind != "pairs"]  # the name of a private dataset is its owner's alone
+    models = [
+        kind for kind in reports.released(run) if kind != "pairs"
+    ]  # the name of a private dataset is its owner's alone
     return {
         "kind": kind,
         "recipe": recipe,
@@ -77,28 +82,29 @@ def facts(run: Run, kind: str, repositories: Mapping[str, str]) -> dict[str, Any
         "rows": sources.rows(run),
         "forms": sources.forms(recipe),
         "question": sources.question(recipe),
+        "messages": _messages(recipe),
         "teacher": sources.teacher(run) if recipe.augment else None,
         "methods": [stage for stage in ("sft", "dpo") if getattr(recipe, stage)],
         "measured": _measured(run),
-        "warnings": _results(run, "dpo").get("warnings", []),
+        "warnings": reports.results(run, "dpo").get("warnings", []),
         "counts": _counts(run),
         "settings": _settings(recipe),
-        "files": _files(run, kind),
-        "stages": _stages(run),
-        "hardware": _hardware(run),
-        "versions": _versions(run),
+        "speeds": _speeds(run),
+        "evaluation": comparison.measured(run, kind),
+        "proof": proof.proven(run),
+        "gates": [comparison.in_words(gate) for gate in reports.checked_gates(run)],
+        "files": proof.files(run, kind),
+        "quant": machine_readable.default_quant(run),
+        "curves": (run.dir.release(kind) / curves.CURVES).is_file(),
+        "stages": reports.stages(run),
+        "hardware": reports.hardware(run),
+        "versions": reports.versions(run),
         "licences": _licences(run),
-        "results": {stage: _results(run, stage) for stage in STAGES},
+        "results": {stage: reports.results(run, stage) for stage in STAGES},
         "crisis": _yaml("crisis.yaml"),
         "prose": _prose(recipe),
         "tool": __version__,
     }
-
-
-def _results(run: Run, stage: str) -> dict[str, Any]:
-    """What a stage of this recipe reported; an older report of a stage that it no longer has does not count."""
-    report = run.report(stage) if getattr(run.recipe, stage, None) else None
-    return report["results"] if report else {}
 
 
 def _base(run: Run) -> dict[str, Any]:
@@ -107,10 +113,19 @@ def _base(run: Run) -> dict[str, Any]:
     return {"id": base_id, "name": base_id or folder, "folder": folder, "commit": pin.get("commit")}
 
 
+def _messages(recipe: Recipe) -> list[dict[str, str]]:
+    """The example question as a chat, with the recipe's system prompt where it was trained to stand."""
+    system, question = recipe.data.system, sources.question(recipe)
+    if system and recipe.data.system_in == "user":
+        return [{"role": "user", "content": f"{system}\n\n{question}"}]
+    before = [{"role": "system", "content": system}] if system else []
+    return [*before, {"role": "user", "content": question}]
+
+
 def _measured(run: Run) -> list[dict[str, Any]]:
     rows = []
     for stage, key, words, of in MEASURES:
-        found = _results(run, stage)
+        found = reports.results(run, stage)
         if found.get(key) is not None:
             n = f"{found[of]:,} {UNITS[of]}" if found.get(of) is not None else None
             rows.append({"stage": stage, "what": words, "value": found[key], "n": n})
@@ -118,8 +133,17 @@ def _measured(run: Run) -> list[dict[str, Any]]:
 
 
 def _counts(run: Run) -> list[dict[str, Any]]:
-    found = [(stage, words, _results(run, stage).get(key)) for stage, key, words in COUNTS]
+    found = [(stage, words, reports.results(run, stage).get(key)) for stage, key, words in COUNTS]
     return [{"stage": s, "what": words, "value": _whole(value)} for s, words, value in found if value is not None]
+
+
+def _speeds(run: Run) -> list[dict[str, Any]]:
+    """What training took: rows per second and the Trainer's estimate of FLOPs."""
+    found = [(stage, reports.results(run, stage)) for stage in ("sft", "dpo")]
+    return [
+        {"stage": s, "rate": r["samples_per_second"], "flos": r.get("total_flos")}
+        for s, r in found if r.get("samples_per_second")
+    ]  # fmt: skip
 
 
 def _whole(value: float) -> int | str:
@@ -140,35 +164,6 @@ def _settings(recipe: Recipe) -> list[dict[str, Any]]:
 
 def _shown(value: Any) -> str:
     return "" if value is None else ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _files(run: Run, kind: str) -> list[dict[str, Any]]:
-    """The GGUF files of one repository, as the gguf stage measured them."""
-    files = _results(run, "gguf").get("files", [])
-    return [file for file in files if (run.dir.release(kind) / file["file"]).is_file()]
-
-
-def _stages(run: Run) -> list[dict[str, Any]]:
-    names = ("prepare", *(s for s in run.recipe.stage_sections() if s not in ("card", "push")))
-    return [report for name in names if (report := run.report(name))]
-
-
-def _hardware(run: Run) -> str | None:
-    """Names of processors and GPUs, those of training first."""
-    reports = [run.report(stage) for stage in ("sft", "dpo", "prepare")]
-    found = next((r["hardware"] for r in reports if r and r.get("hardware")), None)
-    if not found:
-        return None
-    gpus = [f"{found['gpus'].count(gpu)} x {gpu}" for gpu in dict.fromkeys(found.get("gpus", []))]
-    return ", ".join([*gpus, f"{found['cpu']} ({found['cores']} cores)"])
-
-
-def _versions(run: Run) -> dict[str, str]:
-    """Packages of every stage, in the stages' order, and llama.cpp."""
-    found: dict[str, str] = {}
-    for report in _stages(run):
-        found |= {name: version for name, version in report.get("versions", {}).items() if version != "none"}
-    return found | {k: v for k, v in {"llama.cpp": _results(run, "gguf").get("llama_cpp")}.items() if v}
 
 
 def _licences(run: Run) -> dict[str, Any]:
@@ -196,6 +191,7 @@ def _prose(recipe: Recipe) -> str | None:
     return Markup(resource("model_cards", "prose", f"{name}.md").read_text(encoding="utf-8").strip()) if name else None
 
 
+@cache
 def _yaml(name: str) -> dict[str, Any]:
     from ruamel.yaml import YAML
 

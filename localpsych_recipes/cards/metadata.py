@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localpsych_recipes.cards import pairs
+from localpsych_recipes.cards import machine_readable, pairs
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Recipe, is_local
@@ -49,6 +49,7 @@ def front_matter(run: Run, kind: str, repositories: Mapping[str, str]) -> str:
         "datasets": [pin["id"] for pin in run.pins["datasets"] if pin.get("id")],
         "tags": _tags(run, kind),
         **_lineage(run, kind, repositories),
+        **machine_readable.model_index(run, kind),
     }
     return ModelCardData(**{key: value for key, value in keys.items() if value}).to_yaml(line_break="\n")
 

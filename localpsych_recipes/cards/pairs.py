@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from localpsych_recipes.cards import published
+from localpsych_recipes.cards import published, reports
 from localpsych_recipes.pairs import STATUSES
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import STARTED, Pairs
@@ -48,7 +48,7 @@ def made(run: Run) -> dict[str, Any] | None:
     return {
         "prompts": found["prompts"],
         "each": knobs.candidates,
-        "by": _by(knobs.server, found["engine"], f"under the name {published.public_name(knobs.model)}"),
+        "by": by(knobs.server, found["engine"], f"under the name {published.public_name(knobs.model)}"),
         "sampling": _sampling(knobs),
         "degraded": [(words, found["degraded"][key]) for key, words in DEGRADED.items() if found["degraded"].get(key)],
         "judge": _judge(found["judge"], run.recipe.judge.server),
@@ -67,13 +67,12 @@ def made(run: Run) -> dict[str, Any] | None:
 
 def results(run: Run) -> dict[str, Any] | None:
     """What the stage reported; an older report of a recipe that has no `pairs` any more does not count."""
-    report = run.report("pairs") if run.recipe.pairs else None
-    return report["results"] if report else None
+    return reports.results(run, "pairs") or None
 
 
 def judge(run: Run) -> dict[str, Any] | None:
-    """The judge that was taken, as the stage reports it."""
-    return (results(run) or {}).get("judge")
+    """The judge that was taken, as the stage reports it, or the evaluation's where the recipe makes no pairs."""
+    return (results(run) or reports.results(run, "evaluate")).get("judge")
 
 
 def total(found: Mapping[str, Any]) -> dict[str, int]:
@@ -81,7 +80,7 @@ def total(found: Mapping[str, Any]) -> dict[str, int]:
     return {split: found["pairs"][split] + found["data_pairs"][split] for split in found["pairs"]}
 
 
-def _by(server: str | None, engine: str, name: str = "") -> str:
+def by(server: str | None, engine: str, name: str = "") -> str:
     """An address is its owner's affair, and what answers there is known by no more than a name."""
     return f"run by {engine}" if server in (None, *STARTED) else f"run on a server {name}".rstrip()
 
@@ -95,7 +94,7 @@ def _judge(found: Mapping[str, Any], server: str | None) -> dict[str, Any]:
     return {
         "name": published.judge_name(found["model"]),
         "commit": found["commit"],
-        "by": _by(server, found["engine"]),
+        "by": by(server, found["engine"]),
         "mode": MODES[found["mode"]],
         "family": FAMILY[found["same_family"]],
     }

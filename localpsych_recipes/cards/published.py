@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from localpsych_recipes import __version__, recipe_file
 from localpsych_recipes.recipe import DATA_SUFFIXES, STARTED, Augment, Judge, Pairs, Recipe, Source, is_local
 
 HERE = "the folder that you run this in"  # which paths in a recipe are relative to
+CITED = ("https://arxiv.org/", "https://huggingface.co/", "https://github.com/", "https://aclanthology.org/")
+_PLACE = re.compile(r"(?<![\w/.])(?:[a-z][a-z0-9+.-]*://|/|~/|\.{1,2}/|[A-Za-z]:\\)[^\s,;()'\"`<>|]+")  # in a text
 _PRIVATE = re.compile(r"^(/|~|\.{1,2}/|[A-Za-z]:\\|[a-z][a-z0-9+.-]*://)")  # a path or an address
 
 
@@ -30,6 +33,8 @@ def dump(recipe: Recipe, pins: dict[str, Any], teacher: str | None = None, judge
     if values["pairs"]:
         _asked(values["pairs"])
         values["pairs"]["model"] = Pairs.model_fields["model"].default  # a name on the server whose address has gone
+    if values["evaluate"]:
+        notes += _evaluate(values["evaluate"])
     notes += _judge(values["judge"], judge)
     if values["push"]:
         values["push"]["pairs"] = None  # always private, and so is its name
@@ -98,6 +103,27 @@ def _augment(augment: dict[str, Any], teacher: str | None) -> list[str]:
     return [f"{wrote} Start one, and name its server in `augment`."]
 
 
+def _evaluate(section: dict[str, Any]) -> list[str]:
+    """Files of this machine by name alone; a reference goes, whose server is nobody's business."""
+    section["reference"] = None
+    files: list[str] = []
+    for place, key in _named(section):
+        value = place[key]
+        if isinstance(value, str) and (_is_private(value) or is_local(value)):
+            files.append(file_name(value))
+            place[key] = f"./{files[-1]}"
+    named = ", ".join(dict.fromkeys(files))
+    return [f"The evaluation read {named}; put that into {HERE}."] if files else []
+
+
+def _named(section: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Where a file, a data set or a model may be named."""
+    yield from ((section, key) for key in ("suite", "general_text"))
+    parts = [section[key] for key in ("bert_score", "toxicity", "xstest", "simple_safety_tests", "emotions")]
+    for part in (*parts, *section["questions"], *(section["toxicity"] or {"prompts": ()})["prompts"]):
+        yield from ((part, key) for key in ("source", "model", "classifier") if part and key in part)
+
+
 def _asked(section: dict[str, Any]) -> None:
     """A server's address and its key's name go; that it was llama.cpp or vLLM, started here, stays."""
     section["server"] = section["server"] if section["server"] in STARTED else None
@@ -136,6 +162,19 @@ def _public(value: Any) -> Any:
     if isinstance(value, list):
         return [_public(v) for v in value if not _is_private(v)]
     return value
+
+
+def without_places(value: Any) -> Any:
+    """A report's values, in which paths and addresses, but for cited pages, are cut down to their last part."""
+    if isinstance(value, Mapping):
+        return {k: without_places(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_places(v) for v in value]
+    return _PLACE.sub(_last_part, value) if isinstance(value, str) else value
+
+
+def _last_part(place: re.Match[str]) -> str:
+    return place[0] if place[0].startswith(CITED) else file_name(place[0])
 
 
 def _is_private(value: Any) -> bool:

@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from localpsych_recipes.progress import amount, duration
@@ -25,8 +26,9 @@ def card(kind: str, front_matter: str, facts: Mapping[str, Any]) -> str:
     return f"---\n{front_matter.strip()}\n---\n\n{body}\n"
 
 
+@cache  # to compile the templates takes longer than to fill them in
 def environment() -> Environment:
-    """Every value that is not Markup is escaped. Filters: number, bytes, duration, code, literal, verbatim."""
+    """Every value that is not Markup is escaped. Filters: number, bytes, duration, code, literal, json, verbatim."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
@@ -39,7 +41,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     made.filters |= {"number": number, "bytes": _bytes, "duration": duration, "code": code}
-    made.filters |= {"literal": literal, "verbatim": verbatim}
+    made.filters |= {"literal": literal, "verbatim": verbatim, "json": as_json}
     return made
 
 
@@ -62,6 +64,11 @@ def code(value: Any) -> Markup:
 
 def literal(value: str) -> Markup:
     """A Python string literal that is safe inside a fenced block."""
+    return as_json(value)
+
+
+def as_json(value: Any) -> Markup:
+    """One line of JSON that is safe inside a fenced block, and in a shell's here-document."""
     from markupsafe import Markup
 
     return Markup(json.dumps(value, ensure_ascii=False).replace("`", "\\u0060"))

@@ -8,6 +8,7 @@ weights.py     a model on this machine;  rendering.py, decoding.py: requests as 
 in_process.py  transformers in this process, in batches;  constrained.py: answers that follow a JSON Schema
 on_server.py   any OpenAI-compatible server, with several requests under way (at_once.py)
 starting.py    llama-server and vLLM, started and stopped, with as many slots as fit (slots.py)
+answering.py   what a stage makes of all that: a ledger, lines of progress, words for its report
 """
 
 from localpsych_recipes.generation.ledger import Ledger

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from localpsych_recipes import chat_templates
 from localpsych_recipes.generation.rendering import Prompt, Renderer
 from localpsych_recipes.generation.requests import Answer, Request
 
@@ -27,12 +25,7 @@ class Decoder:
 
     def prompt(self, request: Request) -> Prompt:
         """As in training; a block of reasoning that it leaves open is closed where a schema is to be followed."""
-        prompt = self.renderer.prompt(request.messages)
-        if request.schema is None or not prompt.opened:
-            return prompt
-        closing = chat_templates.closing(prompt.text)
-        ids = self.tokenizer(closing, add_special_tokens=False)["input_ids"]
-        return replace(prompt, ids=[*prompt.ids, *ids], text=prompt.text + closing, opened="")
+        return self.renderer.prompt(request.messages, schema=request.schema is not None)
 
     def answer(self, prompt: Prompt, ids: Sequence[int]) -> Answer:
         """What was written behind a prompt, until the first token that ends it. Its reasoning stays, with its tags.

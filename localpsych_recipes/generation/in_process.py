@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from localpsych_recipes import machine, models
@@ -27,11 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InProcess(OnThisMachine):
-    """The Writer that loads the weights here. batch_size: answers at once, on each rank; say: told of a smaller one."""
+    """The Writer that loads the weights here. batch_size: answers at once, on each rank; say: told of a smaller one; ranks:
+    that share the work."""
 
     weights: Weights
     batch_size: int
     say: Callable[[str], None]
+    ranks: machine.Ranks = field(default_factory=machine.ranks)
     name: ClassVar[str] = "transformers"
     every_rank: ClassVar[bool] = True
 
@@ -51,7 +52,7 @@ class Batches:
     def __init__(self, writer: InProcess) -> None:
         from transformers import GenerationConfig
 
-        self.name, self.say, self.ranks = writer.model, writer.say, machine.ranks()
+        self.name, self.say, self.ranks = writer.model, writer.say, writer.ranks
         self.batch_size = self.at_once = writer.batch_size
         self.model: Any = _loaded(writer.weights)
         own = self.model.generation_config
@@ -64,12 +65,8 @@ class Batches:
 
     def unload(self) -> None:
         """Gives the memory back: a judge may be as large as the model before it."""
-        import torch
-
         self.model = self._vocabulary = None
-        gc.collect()  # PEFT's and transformers' models hold themselves
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        models.forget()
 
     def write(self, requests: Sequence[Request], missing: Collection[int]) -> Iterator[Mapping[int, Answer]]:
         """This rank's batches, each answered as a whole. UserError where memory is too small for one answer."""
@@ -113,17 +110,13 @@ class Batches:
         return None
 
     def _take_fewer(self, tried: int) -> None:
-        import torch
-
         if tried == 1:
             raise UserError(
                 f"{self.name}: memory ran out while it wrote a single answer",
                 "memory for the model and one answer",
                 "lower max_tokens, or take a smaller model or `server: llama.cpp`",
             )
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        models.forget()
         if self.at_once == self.batch_size:
             self.say(
                 f"      memory ran out with {tried} answers at once: fewer from here on (batch_size says how many)"

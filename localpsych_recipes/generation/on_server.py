@@ -10,10 +10,9 @@ from typing import Any, ClassVar, Literal
 from localpsych_recipes import openai_server
 from localpsych_recipes.generation.at_once import each
 from localpsych_recipes.generation.rendering import Renderer
-from localpsych_recipes.generation.requests import Answer, Request, Sampling
+from localpsych_recipes.generation.requests import Answer, Asked, Request, Sampling
 from localpsych_recipes.generation.weights import Weights
 from localpsych_recipes.openai_server import Refused, Server
-from localpsych_recipes.recipe import Judge, Pairs
 
 SLOTS = 8  # requests at once to an address that says nothing of itself
 # what of Sampling only some servers take, with the value that is none
@@ -22,13 +21,11 @@ OPTIONAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 
 @dataclass
 class OnServer:
-    """The Writer for a server with an address. section: "pairs" or "judge"; weights: of the policy, for its tokenizer.
-
-    The policy's prompts are rendered by the tokenizer that trained it; a judge's are the server's affair.
-    """
+    """The Writer for a server with an address. section: of the recipe, for messages; weights: of our own model, whose
+    prompts are rendered by the tokenizer that trained it; None: anybody else's, whose prompts are the server's affair."""
 
     section: str
-    asked: Pairs | Judge
+    asked: Asked
     weights: Weights | None
     say: Callable[[str], object]
     name: ClassVar[str] = "server"
@@ -49,7 +46,7 @@ class OnServer:
     @contextmanager
     def open(self, requests: Sequence[Request]) -> Iterator[Asking]:
         """Connects. UserError, before anything is sent, for an address that may not be asked; or no server there."""
-        renderer = renderer_of(self.asked, self.weights)
+        renderer = Renderer(self.weights.folder) if self.weights else None
         with connected(self.section, self.asked) as server:
             self.model = server.model
             asking = Asking(server, renderer, self.asked.slots or SLOTS)
@@ -58,7 +55,7 @@ class OnServer:
             yield asking
 
 
-def connected(section: str, asked: Pairs | Judge) -> AbstractContextManager[Server]:
+def connected(section: str, asked: Asked) -> AbstractContextManager[Server]:
     """The connection to the address that the recipe names."""
     return openai_server.connect(
         asked.server,
@@ -69,14 +66,9 @@ def connected(section: str, asked: Pairs | Judge) -> AbstractContextManager[Serv
     )
 
 
-def name_there(asked: Pairs | Judge) -> str:
+def name_there(asked: Asked) -> str:
     """The model's name on a server with an address; "default" for the only one there."""
-    return "default" if isinstance(asked, Judge) and asked.model == "auto" else asked.model
-
-
-def renderer_of(asked: Pairs | Judge, weights: Weights | None) -> Renderer | None:
-    """What renders the prompts; None where the server does."""
-    return Renderer(weights.folder) if isinstance(asked, Pairs) and weights else None
+    return "default" if asked.model == "auto" else asked.model
 
 
 @dataclass(frozen=True)
@@ -108,12 +100,14 @@ class Asking:
         return Answer(found.text, found.cut, found.tokens)
 
     def _rendered(self, request: Request) -> Answer | None:
-        prompt, size = self.renderer.prompt(request.messages), request.sampling.max_tokens
+        prompt = self.renderer.prompt(request.messages, schema=request.schema is not None)
+        size = request.sampling.max_tokens
         body = {
             "model": self.server.model,
             "prompt": prompt.ids if self.server.native else prompt.text,
             **settings(self.server, request.sampling, self.slots, window=len(prompt.ids) + size),
             **ends(self.server, self.renderer),
+            **({"json_schema": request.schema} if request.schema is not None else {}),  # llama-server's own key
         }
         try:
             found = self.server.complete(body, len(prompt.ids))

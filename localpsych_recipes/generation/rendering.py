@@ -38,13 +38,15 @@ class Renderer:
         begun = self.tokenizer("?")["input_ids"][0] == self.tokenizer.bos_token_id
         self.bos: str = self.tokenizer.bos_token if begun else ""  # what a server puts before a text by itself
 
-    def prompt(self, messages: Messages) -> Prompt:
-        """The conversation up to where the next answer begins."""
+    def prompt(self, messages: Messages, schema: bool = False) -> Prompt:
+        """The conversation up to where the next answer begins; a block of reasoning that the template leaves open there is
+        closed where a schema is to be followed."""
         turns = [dict(message) for message in messages]
         text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **self.arguments)
-        opened = chat_templates.left_open(text)
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return Prompt(ids, text.removeprefix(self.bos), opened[0] if opened else "")
+        opened, closing = chat_templates.left_open(text), chat_templates.closing(text) if schema else ""
+        # each by itself: the prompt's own tokens stay those of training
+        ids = [i for part in (text, closing) for i in self.tokenizer(part, add_special_tokens=False)["input_ids"]]
+        return Prompt(ids, (text + closing).removeprefix(self.bos), opened[0] if opened and not closing else "")
 
     def longest(self, conversations: Sequence[Messages]) -> int:
         """Tokens of the longest of these prompts."""

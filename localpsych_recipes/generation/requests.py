@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from localpsych_recipes.recipe import Evaluate, Judge, Pairs, Reference
+
+Asked = Pairs | Judge | Evaluate | Reference  # the sections of a recipe that say who answers
 Messages = Sequence[Mapping[str, str]]  # {"role": system, user or assistant, "content": text}
 
 

@@ -21,19 +21,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from localpsych_recipes import chat_templates, conversion, llama_cpp, models, openai_server
+from localpsych_recipes import chat_templates, conversion, llama_cpp, machine, models, openai_server
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.generation import slots
-from localpsych_recipes.generation.on_server import Asking, renderer_of
+from localpsych_recipes.generation.on_server import Asking
 from localpsych_recipes.generation.rendering import Renderer
-from localpsych_recipes.generation.requests import Messages, Request
+from localpsych_recipes.generation.requests import Asked, Messages, Request
 from localpsych_recipes.generation.weights import OnThisMachine, Weights
+from localpsych_recipes.llama_cpp import EXACT
 from localpsych_recipes.progress import Progress
-from localpsych_recipes.recipe import Judge, Pairs
 from localpsych_recipes.serving import Running, running
 
 QUIET = ("--reasoning", "off", "--no-webui", "--cache-ram", "0")  # the last: no copies of old prompts in memory
-EXACT = ("--flash-attn", "off", "--no-repack")
 STEP = 256  # tokens that llama-server rounds a slot's context up to
 TEMPLATE = 64  # tokens that a server's own rendering may have more than ours
 BYTES_OF_TOKEN = 2  # at least, of a text whose tokenizer is inside a .gguf file
@@ -43,20 +42,25 @@ VLLM_SECONDS = 10.0  # to end by itself: it has processes and shared memory of i
 
 @dataclass
 class Started(OnThisMachine, ABC):
-    """What both have in common. section: "pairs" or "judge"; work: the folder for merged weights and GGUFs."""
+    """What both have in common. section: of the recipe, for messages; work: the folder for merged weights and GGUFs.
+
+    as_trained: our own model, in 16 bits, its prompts rendered by the tokenizer that trained it. Else any model, in Q8_0
+    unless it is a .gguf file, and with the chat template that it brings.
+    """
 
     section: str
-    asked: Pairs | Judge
+    asked: Asked
     weights: Weights
     work: Path
     say: Callable[[str], object]
+    as_trained: bool
     every_rank: ClassVar[bool] = False
 
     @contextmanager
     def open(self, requests: Sequence[Request]) -> Iterator[Asking]:
         """Makes what the server needs, unless an earlier run has, and starts it for the block."""
-        renderer, key = renderer_of(self.asked, self.weights), secrets.token_urlsafe()
-        context = context_for(requests, self.weights.folder, renderer)
+        renderer, key = Renderer(self.weights.folder) if self.as_trained else None, secrets.token_urlsafe()
+        context = context_for(requests, self.weights, renderer)
         with self.serve(context, key) as (server, at_once), self._connected(server, key) as connection:
             yield Asking(connection, renderer, at_once)
 
@@ -88,7 +92,7 @@ class Started(OnThisMachine, ABC):
 
 
 class LlamaCpp(Started):
-    """llama-server with a 16-bit GGUF of base and adapter; of a model without an adapter Q8_0."""
+    """llama-server with a GGUF of base and adapter, or with the one that is there."""
 
     name = "llama.cpp"
 
@@ -98,7 +102,7 @@ class LlamaCpp(Started):
         gguf, gpu = self.gguf(tools), tools.has_gpu()
         at_once = self.asked.slots or (slots.GPU_SLOTS if gpu else self._fitting(gguf, context))
         # said plainly, since its own default counts physical cores of the whole machine
-        threads = ["--threads", str(slots.cores())]
+        threads = ["--threads", str(machine.cores())]
         extra = [*QUIET, *threads, *(() if gpu else EXACT)]
         self.say(f"      llama-server with {at_once} slot{'s' if at_once > 1 else ''} of {context:,} tokens")
         with tools.serve(gguf, ctx=context, slots=at_once, api_key=key, extra=extra) as server:
@@ -117,7 +121,7 @@ class LlamaCpp(Started):
 
     def _make(self, tools: llama_cpp.LlamaCpp, file: Path) -> None:
         name = Path(self.weights.name).name
-        if self.weights.adapter:
+        if self.as_trained:
             outtype = conversion.to_gguf(tools, self.merged(), file, name=name)
         else:
             sixteen_bit, outtype = file.with_name(f"{file.name}.16"), "Q8_0"
@@ -155,17 +159,17 @@ NO_TRACKING = ("VLLM_NO_USAGE_STATS", "VLLM_DO_NOT_TRACK", "DO_NOT_TRACK")
 WRITERS: dict[str, type[Started]] = {"llama.cpp": LlamaCpp, "vllm": Vllm}  # by what a recipe's `server` says
 
 
-def context_for(requests: Sequence[Request], folder: Path, renderer: Renderer | None) -> int:
+def context_for(requests: Sequence[Request], weights: Weights, renderer: Renderer | None) -> int:
     """Tokens that the longest prompt and its answer need, rounded up; no more than the model reads (what is longer is
     refused by the server, alone)."""
     answer = max((request.sampling.max_tokens for request in requests), default=1)
-    conversations = [request.messages for request in requests]
+    conversations, folder = [request.messages for request in requests], weights.folder
     if renderer:
         prompt = renderer.longest(conversations)
-    elif folder.suffix == ".gguf":
+    elif folder.suffix == ".gguf" and not weights.tokenizer:
         prompt = TEMPLATE + max(map(_bytes, conversations), default=0) // BYTES_OF_TOKEN
     else:
-        prompt = TEMPLATE + Renderer(folder).longest(conversations)
+        prompt = TEMPLATE + Renderer(weights.tokenizer or folder).longest(conversations)
     needed = -(-(prompt + answer) // STEP) * STEP
     return min(needed, slots.longest(folder) or needed)
 

@@ -6,7 +6,7 @@ Never `upload_folder`: it makes several commits of a large folder, and repeats o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -73,14 +73,24 @@ class Remote:
 
 
 def publish(
-    repo_id: str, folder: Path, *, repo_type: Kind = "model", private: bool, message: str, tag: str, say: Say
+    repo_id: str,
+    folder: Path,
+    *,
+    repo_type: Kind = "model",
+    private: bool,
+    message: str,
+    tag: str,
+    say: Say,
+    without: Collection[str] = (),
 ) -> Published:
     """Makes the repository hold exactly the folder's files, in one commit, tagged; no commit if it does already.
+
+    without: paths in the folder that are not published.
 
     A repository that is not there is created, and is not written to unless it is as private as asked. UserError if
     that fails, if somebody else commits meanwhile, or if `tag` stands at other files.
     """
-    local = local_files(folder)
+    local = {path: file for path, file in local_files(folder).items() if path not in without}
     with explained(repo_id, PUSH_KEYS[repo_type]):
         before = patiently(lambda: opened(repo_id, repo_type, private), say)
         after = patiently(lambda: _brought(local, before, message, tag, say), say, passing=PASSING | {409, 412})

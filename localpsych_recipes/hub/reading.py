@@ -40,14 +40,14 @@ class Pin:
     gated: bool
 
 
-def pin(repo_id: str, repo_type: Kind, revision: str | None) -> Pin:
+def pin(repo_id: str, repo_type: Kind, revision: str | None, key: str | None = None) -> Pin:
     """The commit behind a revision (None: the main branch) and the licence there.
 
-    Under HF_HUB_OFFLINE=1 both come from the cache. UserError if the Hub does not give them.
+    Under HF_HUB_OFFLINE=1 both come from the cache. UserError if the Hub does not give them. key: as in `files`.
     """
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    with explained(repo_id, KEYS[repo_type]):
+    with explained(repo_id, key or KEYS[repo_type]):
         try:
             info = patiently(lambda: api().repo_info(repo_id, repo_type=repo_type, revision=revision), briefly=True)
         except OfflineModeIsEnabled:
@@ -118,11 +118,14 @@ def snapshot(
     return found
 
 
-def files(repo_id: str, revision: str | None, patterns: Sequence[str]) -> Path:
-    """The folder in the Hub's cache that holds those of a model's files whose names match a pattern; no weights."""
+def files(repo_id: str, revision: str | None, patterns: Sequence[str], key: str = KEYS["model"]) -> Path:
+    """The folder in the Hub's cache that holds those of a model's files whose names match a pattern.
+
+    key: where the repository is named, for messages.
+    """
     known = re.fullmatch(r"[0-9a-f]{40}", revision or "")  # the Hub need not be asked which commit that is
-    commit = revision if known else pin(repo_id, "model", revision).commit
-    with explained(repo_id, KEYS["model"]):
+    commit = revision if known else pin(repo_id, "model", revision, key).commit
+    with explained(repo_id, key):
         return Path(patiently(lambda: _fetch(repo_id, commit, "model", patterns)))
 
 

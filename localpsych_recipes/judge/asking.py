@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,14 +13,19 @@ from localpsych_recipes.judge.verdicts import Verdict, parse
 AGAIN = 0.3  # temperature of the second time at least: at 0 a judge would say the same once more
 Failure = Literal["unjudged", "unparsed"]
 Write = Callable[[Sequence[Request]], Sequence[Answer | None]]
+Text = tuple[int, str]  # the number of its part, and what the judge is asked
 
 
 @dataclass(frozen=True)
 class Case:
-    """Answers to the last turn of a conversation: any number judged pointwise, two judged pairwise."""
+    """Answers to the last turn of a conversation, two where they are judged pairwise; reference: a good one, if known."""
 
     conversation: Messages
     answers: tuple[str, ...]
+    reference: str = ""
+
+
+Part = tuple[Sequence[Case], Rubric]
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,12 @@ class Judged:
     verdicts: tuple[Verdict, ...] = ()
     failure: Failure | None = None
     disagree: bool = False
+
+    @property
+    def lead(self) -> float:
+        """Of the first of two answers, in points: what its scores sum up to, less the other's."""
+        one, other = self.verdicts
+        return one.total - other.total
 
 
 @dataclass(frozen=True)
@@ -52,24 +63,41 @@ def ask(cases: Sequence[Case], rubric: Rubric, sampling: Sampling, write: Write)
     temperature AGAIN at least. write: gives the judge's answer to each request, None for one that was refused; it keeps
     them (generation.write_all), and is called once more only where something is to be asked again.
     """
-    if rubric.mode == "pairwise":
-        sampling = replace(sampling, max_tokens=2 * sampling.max_tokens)
-    questions = [rubric.questions(case.conversation, case.answers) for case in cases]
-    found = _asked(dict.fromkeys(text for texts in questions for text in texts), rubric, sampling, write)
+    return ask_all([(cases, rubric)], sampling, write)[0]
+
+
+def ask_all(parts: Sequence[Part], sampling: Sampling, write: Write) -> list[Judgement]:
+    """`ask` about several sets of cases, each by its own rubric; a judge that is loaded for it is loaded once."""
+    rubrics = [rubric for _, rubric in parts]
+    texts = [[rubric.questions(c.conversation, c.answers, c.reference) for c in cases] for cases, rubric in parts]
+    once = dict.fromkeys((n, text) for n, of_part in enumerate(texts) for of_case in of_part for text in of_case)
+    found = _asked(once, rubrics, sampling, write)
     again = [text for text, verdicts in found.items() if verdicts == "unparsed"]
     if again:
         hotter = replace(sampling, seed=sampling.seed + 1, temperature=max(sampling.temperature, AGAIN))
-        found |= _asked(again, rubric, hotter, write)
-    judged = [_joined([found[text] for text in texts], rubric) for texts in questions]
-    return Judgement(judged, len(again), sum(found[text] == "unparsed" for text in again))
+        found |= _asked(again, rubrics, hotter, write)
+    return [
+        Judgement(
+            [_joined([found[n, text] for text in of_case], rubrics[n]) for of_case in of_part],
+            retried=sum(part == n for part, _ in again),
+            unparsed=sum(found[part, text] == "unparsed" for part, text in again if part == n),
+        )
+        for n, of_part in enumerate(texts)
+    ]
 
 
 def _asked(
-    texts: Sequence[str] | Mapping[str, None], rubric: Rubric, sampling: Sampling, write: Write
-) -> dict[str, tuple[Verdict, ...] | Failure]:
-    schema = rubric.schema()
-    answers = write([Request([{"role": "user", "content": text}], sampling, schema) for text in texts])
-    return {text: _read(answer, rubric) for text, answer in zip(texts, answers, strict=True)}
+    texts: Iterable[Text], rubrics: Sequence[Rubric], sampling: Sampling, write: Write
+) -> dict[Text, tuple[Verdict, ...] | Failure]:
+    texts = list(texts)
+    answers = write([_request(text, rubrics[part], sampling) for part, text in texts])
+    return {text: _read(answer, rubrics[text[0]]) for text, answer in zip(texts, answers, strict=True)}
+
+
+def _request(text: str, rubric: Rubric, sampling: Sampling) -> Request:
+    if rubric.together:
+        sampling = replace(sampling, max_tokens=2 * sampling.max_tokens)
+    return Request([{"role": "user", "content": text}], sampling, rubric.schema())
 
 
 def _read(answer: Answer | None, rubric: Rubric) -> tuple[Verdict, ...] | Failure:
@@ -80,7 +108,7 @@ def _joined(found: Sequence[tuple[Verdict, ...] | Failure], rubric: Rubric) -> J
     for failure in ("unjudged", "unparsed"):
         if failure in found:
             return Judged(failure=failure)
-    if rubric.mode == "pointwise":
+    if not rubric.together:
         return Judged(tuple(verdict for (verdict,) in found))
     (one, other), (other_first, one_second) = found
     both = Verdict.between([one, one_second]), Verdict.between([other, other_first])

@@ -16,7 +16,14 @@ from localpsych_recipes.generation import Messages
 if TYPE_CHECKING:
     from jinja2 import Template
 
-TEMPLATES = {"pointwise": "rubric.md.j2", "pairwise": "rubric_pairwise.md.j2"}
+# what a judge may be asked -> the template that ships; all of them extend the first
+TEMPLATES = {
+    "pointwise": "rubric.md.j2",
+    "pairwise": "rubric_pairwise.md.j2",
+    "absolute": "rubric_absolute.md.j2",
+    "yes_no": "rubric_yes_no.md.j2",
+    "task": "rubric_task.md.j2",
+}
 # how chat templates' special tokens begin, such as <|im_end|>, <end_of_turn>, </s> and [/INST]: a tokenizer makes one
 # token of them wherever they stand, so that a text that has one would end its own turn
 _SPECIAL = re.compile(r"<(?=[|｜/A-Za-z_])|\[(?=/?[A-Z_]{3,}\])")
@@ -24,48 +31,56 @@ _SPECIAL = re.compile(r"<(?=[|｜/A-Za-z_])|\[(?=/?[A-Z_]{3,}\])")
 
 @dataclass(frozen=True)
 class Rubric:
-    """criteria: scored by whole numbers within `scale` (lowest, highest); vetoes: answered by yes or no; each a name and
-    what it means. mode: answers are shown one at a time, or two together in both orders. template: Jinja, instead of
-    the one that ships; key: where the recipe has it, for messages.
+    """criteria: scored by whole numbers within `scale` (lowest, highest); vetoes: answered by yes or no; each a name
+    and what it means. mode: "pairwise" shows two answers together, in both orders; the others show one at a time:
+    "pointwise" to compare their scores, "absolute" to report them, "yes_no" for vetoes alone, "task" for questions of
+    any kind, with a reference answer where there is one. template: Jinja, instead of the one that ships; key: where the
+    recipe has it, for messages.
     """
 
     criteria: Mapping[str, str]
     vetoes: Mapping[str, str]
     scale: tuple[int, int] = (1, 10)
-    mode: Literal["pointwise", "pairwise"] = "pointwise"
+    mode: Literal["pointwise", "pairwise", "absolute", "yes_no", "task"] = "pointwise"
     template: str | None = None
     key: str = "rubric"
 
-    def questions(self, conversation: Messages, answers: Sequence[str]) -> tuple[str, ...]:
-        """What the judge is asked about answers to the last turn of a conversation.
+    @property
+    def together(self) -> bool:
+        """Whether two answers are judged at once."""
+        return self.mode == "pairwise"
 
-        Pointwise: one text for each answer. Pairwise: two texts about two answers, in their order and turned round.
+    def questions(self, conversation: Messages, answers: Sequence[str], reference: str = "") -> tuple[str, ...]:
+        """What the judge is asked about answers to the last turn of a conversation; reference: a good one, if known.
+
+        One text for each answer. Pairwise: two texts about two answers, in their order and turned round.
         """
-        if self.mode == "pointwise":
-            return tuple(self._rendered(conversation, answer=answer) for answer in answers)
-        one, other = answers
-        return tuple(self._rendered(conversation, answer_a=a, answer_b=b) for a, b in ((one, other), (other, one)))
+        if not self.together:
+            return tuple(self._rendered(conversation, reference, answer=answer) for answer in answers)
+        shown = answers, answers[::-1]
+        return tuple(self._rendered(conversation, reference, answer_a=a, answer_b=b) for a, b in shown)
 
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of an answer: all keys required, in the order of the criteria, and no other."""
         lowest, highest = self.scale
         score = {"type": "integer", "minimum": lowest, "maximum": highest}
         one = _closed({name: score for name in self.criteria} | {name: {"type": "boolean"} for name in self.vetoes})
-        return one if self.mode == "pointwise" else _closed({"a": one, "b": one})
+        return _closed({"a": one, "b": one}) if self.together else one
 
     @property
     def sha256(self) -> str:
-        """Of the template; of the one that ships for pairs, with the one that it extends."""
+        """Of the template; of one that ships, with the one that it extends."""
         names = dict.fromkeys([TEMPLATES["pointwise"], TEMPLATES[self.mode]])
         shipped = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
         return hashlib.sha256((self.template or shipped).encode()).hexdigest()
 
-    def _rendered(self, conversation: Messages, **answers: str) -> str:
+    def _rendered(self, conversation: Messages, reference: str, **answers: str) -> str:
         said = [{"role": turn["role"], "content": _plain(turn["content"])} for turn in conversation]
         question = next((turn["content"] for turn in reversed(said) if turn["role"] == "user"), "")
         lowest, highest = self.scale
         values = {"conversation": said, "question": question, "criteria": self.criteria, "vetoes": self.vetoes}
-        values |= {"lowest": lowest, "highest": highest} | {name: _plain(text) for name, text in answers.items()}
+        shown = answers | ({"reference": reference} if self.mode == "task" else {})
+        values |= {"lowest": lowest, "highest": highest} | {name: _plain(text) for name, text in shown.items()}
         try:
             return _compiled(self.template, self.mode).render(values).strip()
         except Exception as error:  # noqa: BLE001  a template fails in any way, and what the error says may be a row's

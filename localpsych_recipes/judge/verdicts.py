@@ -44,7 +44,7 @@ def parse(text: str, rubric: Rubric) -> tuple[Verdict, ...] | None:
     Reasoning before it and a Markdown fence around it are forgiven.
     """
     said = _object(text)
-    if rubric.mode == "pointwise":
+    if not rubric.together:
         found = [_verdict(said, rubric)]
     elif isinstance(said, dict) and said.keys() == {"a", "b"}:
         found = [_verdict(said["a"], rubric), _verdict(said["b"], rubric)]

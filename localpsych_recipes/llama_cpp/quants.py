@@ -59,6 +59,15 @@ QUANTS: tuple[str, ...] = tuple(TYPES)
 UNQUANTIZED = ("_norm.weight", "ffn_gate_inp.weight", "altup", "laurel", "per_layer_model_proj")
 
 
+# tensor_requires_imatrix: llama-quantize refuses to write weights of these without one
+NEED_IMATRIX = frozenset({"IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S"})
+
+
+def needs_imatrix(quant: str) -> bool:
+    """Whether llama-quantize makes it with an importance matrix only."""
+    return quant == "Q2_K_S" or bool(TYPES[quant] & NEED_IMATRIX)
+
+
 def expected_types(quant: str) -> frozenset[str]:
     """The types, as the gguf package names them, that the weights of a `quant` may have."""
     return TYPES[quant]
@@ -77,6 +86,14 @@ def fallbacks(gguf: Path, quant: str) -> dict[str, str]:
         if kind not in allowed and dimensions > 1 and name.endswith("weight")
         and not any(part in name for part in UNQUANTIZED)
     }  # fmt: skip
+
+
+def bits_per_weight(gguf: Path) -> float:
+    """Bits of all tensors through their elements, as llama.cpp counts them; names and vocabulary are left out."""
+    from gguf import GGUFReader
+
+    tensors = GGUFReader(gguf).tensors
+    return 8 * sum(int(tensor.n_bytes) for tensor in tensors) / sum(int(tensor.n_elements) for tensor in tensors)
 
 
 def _tensors(path: Path) -> list[tuple[str, str, int]]:

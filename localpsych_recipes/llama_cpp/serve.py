@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from localpsych_recipes.llama_cpp.process import environment
 from localpsych_recipes.serving import Running as Server
 from localpsych_recipes.serving import running
 
@@ -18,12 +18,7 @@ def serving(
     binary: Path, arguments: Sequence[str], *, api_key: str | None, log: Path | None
 ) -> AbstractContextManager[Server]:
     """See LlamaCpp.serve. The key travels in the environment, where no process list shows it."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("LLAMA_ARG_", "LLAMA_API_KEY"))}
-    # OpenMP's threads spin while they wait for each other. For long, they take the cores from whoever they wait for; not
-    # at all, each wait ends in a sleep: two threads on two quiet cores wrote 71 tokens a second so, 324 with this count
-    # (benchmarks/generation.py, with OMP_WAIT_POLICY=passive and without)
-    if "OMP_WAIT_POLICY" not in env:
-        env.setdefault("GOMP_SPINCOUNT", "1000")
+    env = environment()
     if api_key:
         env["LLAMA_API_KEY"] = api_key
     # port 0: the system chooses, so that two servers never want the same one

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,13 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from localpsych_recipes.errors import UserError
+from localpsych_recipes.llama_cpp import measure
+from localpsych_recipes.llama_cpp.process import finished, run
 from localpsych_recipes.llama_cpp.quants import QUANTS
 from localpsych_recipes.llama_cpp.serve import Server, serving
-from localpsych_recipes.serving import last_lines
-
-
-class ToolError(UserError):
-    """A tool of llama.cpp ended with an error; `given` holds its last lines."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class LlamaCpp:
         metadata: what the model is, in the terms of a model card's header: license, license_name, license_link,
                   base_model, datasets, language, tags, ... It takes the place of the header of a README.md in `model`.
         """
-        with _carded(model, name, metadata or {}) as folder, _finished(out) as partial:
+        with _carded(model, name, metadata or {}) as folder, finished(out) as partial:
             script = self.paths["convert_hf_to_gguf.py"]
             _python(script, folder, "--outfile", partial, "--outtype", outtype, "--model-name", name)
         return out
@@ -67,7 +63,7 @@ class LlamaCpp:
         outtype, name and metadata as in `convert`; the name is the adapter's folder name unless given.
         """
         name = name or adapter.resolve().name
-        with _carded(adapter, name, metadata or {}) as folder, _finished(out) as partial:
+        with _carded(adapter, name, metadata or {}) as folder, finished(out) as partial:
             script = self.paths["convert_lora_to_gguf.py"]
             _python(script, folder, "--base", base, "--outfile", partial, "--outtype", outtype)
         return out
@@ -82,7 +78,7 @@ class LlamaCpp:
             raise UserError(f"quant {quant}", f"one of {', '.join(QUANTS)}", "choose one of these")
         # the tool writes the matrix's path as it is given into the file that will be published: give the bare name
         matrix = ["--imatrix", imatrix.name] if imatrix else []
-        with _finished(out) as partial:
+        with finished(out) as partial:
             files = [source.absolute(), partial.absolute()]
             text = run([self.paths["llama-quantize"], *matrix, *files, quant], cwd=imatrix.parent if imatrix else None)
         return re.findall(r"^.*falling back to.*$", text, re.MULTILINE)
@@ -107,24 +103,37 @@ class LlamaCpp:
         arguments += ["--lora", str(lora)] if lora else []
         return serving(self.paths["llama-server"], [*arguments, *extra], api_key=api_key, log=log)
 
+    def reference(self, gguf: Path, text: Path, out: Path, *, context: int, chunks: int) -> Path:
+        """Writes what the model says of each next token of a text, for `divergence` to compare others with.
+
+        context: tokens of one piece, whose second half is scored; chunks: pieces at most. 2 x vocabulary + 8 bytes for
+        each scored token. The text is read without special tokens. UserError for fewer than two pieces of text.
+        """
+        knobs = {"context": context, "chunks": chunks, "gpu": self.has_gpu()}
+        measure.reference(self.paths["llama-perplexity"], gguf, text, out, **knobs)
+        return out
+
+    def divergence(self, gguf: Path, reference: Path, *, context: int, lora: Path | None = None) -> measure.Divergence:
+        """How far a model is from the one that `reference` is of, over the tokens in it.
+
+        reference: of this class or of verification.reference; context: its own; lora: an adapter on the model.
+        Fewer than 100 scored tokens are a UserError; ToolError for a damaged model or another vocabulary.
+        """
+        knobs = {"context": context, "lora": lora, "gpu": self.has_gpu()}
+        return measure.divergence(self.paths["llama-perplexity"], gguf, reference, **knobs)
+
+    def imatrix(self, gguf: Path, text: Path, out: Path, *, context: int) -> int:
+        """Writes the importance matrix of a text, special tokens parsed; gives the tokens it is made of.
+
+        The bare name of `text` will stand in every quant that is made with it. UserError for fewer than 2 x context
+        tokens.
+        """
+        return measure.imatrix(self.paths["llama-imatrix"], gguf, text, out, context=context, gpu=self.has_gpu())
+
     def has_gpu(self) -> bool:
         """Whether this llama-server knows a device besides the CPU."""
         listed = run([self.paths["llama-server"], "--list-devices"]).partition("Available devices:")[2]
         return bool(re.search(r"^\s+\w+\d*: ", listed, re.MULTILINE))
-
-
-def run(command: Sequence[str | Path], *, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
-    """Runs a tool to its end; its whole output comes back. Raises ToolError with the last lines if it fails."""
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-    done = subprocess.run([str(part) for part in command], env=env, cwd=cwd, stdin=subprocess.DEVNULL, **output)
-    if done.returncode:
-        tool = next(Path(part).name for part in command if str(part) != sys.executable)
-        raise ToolError(
-            f"{tool} ended with status {done.returncode}: {last_lines(done.stdout)}",
-            "status 0",
-            "read its lines above; a model too new for it needs a newer llama.cpp, named in LLAMA_CPP_HOME",
-        )
-    return done.stdout
 
 
 def _python(script: Path, *arguments: str | Path) -> None:
@@ -132,18 +141,6 @@ def _python(script: Path, *arguments: str | Path) -> None:
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     env.pop("NO_LOCAL_GGUF", None)
     run([sys.executable, script.resolve(), *arguments], env=env)  # a link on the PATH has no gguf package beside it
-
-
-@contextmanager
-def _finished(out: Path) -> Iterator[Path]:
-    """A name beside `out` to write to; renamed to `out` at the end, removed after an error."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f"{out.name}.partial")
-    try:
-        yield partial
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

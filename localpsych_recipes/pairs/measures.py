@@ -1,28 +1,10 @@
-"""Statistics of the pairs report: how sure a share is, and whether two quantities rise together."""
+"""Statistics of the pairs report: whether two quantities rise together, and how often each value occurs."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from math import sqrt
 from statistics import correlation
-from typing import Any
-
-Z = 1.959964  # of the standard normal distribution, for 95 % between both ends
-
-
-def share(kept: int, of: int) -> dict[str, Any]:
-    """{"kept", "of", "share", "low", "high"}: a share with its Wilson 95 % interval; None for the last three of 0.
-
-    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927); method 3 in
-    Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17 (1998).
-    """
-    if not of:
-        return {"kept": kept, "of": of, "share": None, "low": None, "high": None}
-    p, shrunk = kept / of, 1 + Z**2 / of
-    centre = (p + Z**2 / (2 * of)) / shrunk
-    half = Z * sqrt(p * (1 - p) / of + Z**2 / (4 * of**2)) / shrunk
-    return {"kept": kept, "of": of, "share": p, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
 
 
 def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:

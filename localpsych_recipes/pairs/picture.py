@@ -2,66 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from io import BytesIO
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from localpsych_recipes import pictures
+from localpsych_recipes.pictures import BLUE, NEUTRAL, ORANGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-INCHES, DOTS_PER_INCH = (12, 9), 100  # 1200 x 900 pixels
-# Okabe and Ito, "Color Universal Design" (2008): told apart with every kind of colour vision
-SIDES = (("chosen", -0.2, "#0072B2", "o"), ("rejected", 0.2, "#E69F00", "s"))  # with the place of its bar, its marker
-NEUTRAL = "#999999"
+INCHES = (12, 9)  # 1200 x 900 pixels
+SIDES = (("chosen", -0.2, BLUE, "o"), ("rejected", 0.2, ORANGE, "s"))  # with the place of its bar, its marker
 ROWS = 5  # that a panel has room for at least, so that one bar alone does not fill it
-LOOKS = {
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-}
 
 
 def draw(results: Mapping[str, Any]) -> bytes:
     """A PNG of 1200 x 900 pixels from the results of the stage; the same bytes for equal results."""
-    with _matplotlib():
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.2, h_pad=0.2)
-        figure.suptitle(_headline(results), x=0.02, horizontalalignment="left")
-        panels = list(figure.subplots(2, 2).flat)
-        for panel, plot in zip(panels, (_scores, _gaps, _reasons, _means), strict=True):
-            plot(panel, results)
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
-        file = BytesIO()
-        FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
-    return file.getvalue()
+    return pictures.png(INCHES, lambda figure: _panels(figure, results))
 
 
-@contextmanager
-def _matplotlib() -> Iterator[None]:
-    """matplotlib as it comes, whatever the user's settings are; its first import would write into the user's home."""
-    with tempfile.TemporaryDirectory(prefix="localpsych-") as folder:
-        own = "MPLCONFIGDIR" not in os.environ
-        if own:
-            os.environ["MPLCONFIGDIR"] = folder
-        try:
-            import matplotlib
-
-            with matplotlib.rc_context():
-                matplotlib.rcdefaults()
-                matplotlib.rcParams.update(LOOKS)
-                yield
-        finally:
-            if own:
-                del os.environ["MPLCONFIGDIR"]
+def _panels(figure: Figure, results: Mapping[str, Any]) -> None:
+    figure.suptitle(_headline(results), x=0.02, horizontalalignment="left")
+    panels = list(figure.subplots(2, 2).flat)
+    for panel, plot in zip(panels, (_scores, _gaps, _reasons, _means), strict=True):
+        plot(panel, results)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
 
 
 def _headline(results: Mapping[str, Any]) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 
 from localpsych_recipes import rundir
 from localpsych_recipes.pairs import advice, picture
-from localpsych_recipes.pairs.measures import histogram, share, spearman
+from localpsych_recipes.pairs.measures import histogram, spearman
 from localpsych_recipes.pairs.statuses import AFTER_THE_JUDGE, JUDGED, STATUSES
 from localpsych_recipes.pairs.tables import text
 from localpsych_recipes.recipe import Degrade, Recipe
+from localpsych_recipes.statistics import share
 
 __all__ = ["summary", "text", "write"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from localpsych_recipes import cards, hub, licences, skeleton
 from localpsych_recipes.hub import facts
 from localpsych_recipes.judge.choosing import AUTO
 from localpsych_recipes.pipeline import Run
-from localpsych_recipes.plan import disk, fit, gpus, memory, rows, speed, weights
+from localpsych_recipes.plan import asking, disk, fit, gpus, memory, rows, speed, weights
 from localpsych_recipes.plan.gpus import Gpu
 from localpsych_recipes.plan.memory import Anatomy, Line, Memory
 from localpsych_recipes.plan.rows import Tokens, Unknown, steps
@@ -46,6 +46,7 @@ class Plan:
     architecture: str
     anatomy: Anatomy
     pairs: tuple[str, ...]  # what the pairs stage asks of the model and of its judge, in lines
+    evaluation: tuple[str, ...]  # the same of the evaluate stage
     stages: Mapping[str, StagePlan]  # "sft", "dpo"
     gpu: Gpu | None
     limits: Sequence[str]  # what the GPU cannot do
@@ -74,7 +75,8 @@ def plan(recipe: Recipe, run: Run | None = None, gpu: str | None = None) -> Plan
         base=recipe.base.model,
         architecture=(config.architectures or [config.model_type])[0],
         anatomy=anatomy,
-        pairs=tuple(pairs(run, counts)) if recipe.pairs else (),
+        pairs=tuple(asking.pairs(run, counts)) if recipe.pairs else (),
+        evaluation=tuple(asking.evaluation(recipe)) if recipe.evaluate else (),
         stages=stages(run, counts, anatomy, chosen),
         gpu=chosen,
         limits=tuple(fit.cannot(chosen, recipe.base)) if chosen else (),
@@ -85,28 +87,6 @@ def plan(recipe: Recipe, run: Run | None = None, gpu: str | None = None) -> Plan
         repositories=repositories(recipe),
         licences=licences.outcome(recipe),
     )
-
-
-def pairs(run: Run, counts: dict[str, int] | Unknown) -> Iterator[str]:
-    """What is asked of the model and of its judge, at most: what is removed before the judge is not known here."""
-    knobs, judge, prompts = run.recipe.pairs, run.recipe.judge, rows.prompts(run, counts)
-    written = f"{knobs.candidates} answers of up to {knobs.max_tokens} tokens by {knobs.server or 'transformers'}"
-    each = 1 + knobs.candidates if knobs.mode == "pointwise" else 2 * knobs.candidates
-    asked = f"{each} verdicts of up to {judge.max_tokens} tokens by {_judge(judge)}"
-    if isinstance(prompts, Unknown):
-        yield f"for each prompt {written}"
-        yield f"for each prompt {asked}, at most"
-    else:
-        yield f"for each of {prompts:,} prompts {written}: {prompts * knobs.candidates:,}"
-        yield f"for each of them {asked}: {prompts * each:,} at most"
-
-
-def _judge(asked: Judge) -> str:
-    auto = asked.model == "auto"
-    if asked.server not in (None, *STARTED):
-        return f"{'the model' if auto else asked.model} at {asked.server}"
-    model = " or ".join(name for name, _ in AUTO) if auto else asked.model
-    return f"{model} in {asked.server or 'transformers'}"
 
 
 def stages(run: Run, counts: dict[str, int] | Unknown, anatomy: Anatomy, gpu: Gpu | None) -> dict[str, StagePlan]:
@@ -131,7 +111,7 @@ def downloads(recipe: Recipe) -> dict[str, int | Unknown]:
     return {
         "base": _download(recipe.base.model, "model", recipe.base.revision),
         **{name: _download(source.source, "dataset", source.revision) for name, source in named.items()},
-        **(_judges_download(judge) if recipe.pairs and judge.server in (None, *STARTED) else {}),
+        **(_judges_download(judge) if asking.has_judge(recipe) and judge.server in (None, *STARTED) else {}),
     }
 
 

@@ -30,6 +30,7 @@ def render(plan: Plan) -> str:
         ],
         "left out": [f"{g.count} {g.reason} (such as {g.example})" for g in anatomy.targets.left_out],
         **({"pairs": plan.pairs} if plan.pairs else {}),
+        **({"evaluate": plan.evaluation} if plan.evaluation else {}),
         "training rows": [f"{stage}: {_number(made.rows)}" for stage, made in plan.stages.items()],
         "steps": [f"{stage}: {_number(made.steps)}" for stage, made in plan.stages.items()],
         "tokens": [f"{stage}: {_tokens(made)}" for stage, made in plan.stages.items()],

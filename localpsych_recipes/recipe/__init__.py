@@ -13,17 +13,29 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from localpsych_recipes.recipe.data import Columns, Data, Source, Turns
+from localpsych_recipes.recipe.evaluate import (
+    Benchmark,
+    BertScore,
+    Emotions,
+    Evaluate,
+    Gate,
+    Reference,
+    Toxicity,
+    gate_problems,
+)
 from localpsych_recipes.recipe.model import Base, Lora
 from localpsych_recipes.recipe.pairs import Degrade, Pairs
 from localpsych_recipes.recipe.release import QUANTS, Card, Gguf, Merge, Push
 from localpsych_recipes.recipe.section import Name, Section
 from localpsych_recipes.recipe.server import STARTED, Judge, Server
 from localpsych_recipes.recipe.training import DPO_LOSSES, Augment, Dpo, Sft, Training
+from localpsych_recipes.recipe.verify import Bound, Verify
 
 __all__ = [
-    "DPO_LOSSES", "QUANTS", "STAGE_SECTIONS", "STARTED", "Augment", "Base", "Card", "Columns", "Data", "Degrade", "Dpo",
-    "Gguf", "Judge", "Lora", "Merge", "Pairs", "Push", "Recipe", "Section", "Server", "Sft", "Source", "Training", "Turns",
-    "is_local", "json_schema",
+    "DPO_LOSSES", "QUANTS", "STAGE_SECTIONS", "STARTED", "Augment", "Base", "Benchmark", "BertScore", "Bound", "Card",
+    "Columns", "Data", "Degrade", "Dpo", "Emotions", "Evaluate", "Gate", "Gguf", "Judge", "Lora", "Merge", "Pairs", "Push",
+    "Recipe", "Reference", "Section", "Server", "Sft", "Source", "Toxicity", "Training", "Turns", "Verify", "is_local",
+    "json_schema",
 ]  # fmt: skip
 
 
@@ -47,6 +59,9 @@ class Recipe(Section):
     dpo: Dpo | None = None
     merge: Merge | None = None
     gguf: Gguf | None = None
+    verify: Verify | None = None
+    evaluate: Evaluate | None = None
+    gates: Annotated[tuple[Gate, ...], Field(strict=False, description="what must hold before anything is pushed")] = ()
     card: Card | None = None
     push: Push | None = None
 
@@ -66,6 +81,9 @@ class Recipe(Section):
             yield "merge: missing; `gguf` is made from the merged model"
         if self.push and not self.card:
             yield "card: missing; nothing is pushed without its card"
+        if self.push and not self.verify:
+            yield "verify: missing; nothing is pushed that was not proven to be the model that was trained"
+        yield from gate_problems(self.gates, self.evaluate)
         for name in ("sft", "dpo"):
             stage = getattr(self, name)
             learnt = self._learnt_by(name)
@@ -100,7 +118,7 @@ NOTHING_TO_LEARN = {
 }
 HELD_OUT = "data.test_size or data.test_split"
 DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")  # a Hub id does not end so
-STAGE_SECTIONS = ("augment", "sft", "pairs", "dpo", "merge", "gguf", "card", "push")
+STAGE_SECTIONS = ("augment", "sft", "pairs", "dpo", "merge", "gguf", "verify", "evaluate", "card", "push")
 
 
 def is_local(source: str) -> bool:

@@ -28,6 +28,12 @@ class Gguf(Section):
     )
     sixteen_bit: Annotated[bool, Field(description="publish the 16-bit GGUF beside the quants")] = False
     adapter: Annotated[bool, Field(description="the adapter as a LoRA GGUF too")] = True
+    imatrix: Annotated[
+        Literal["auto", "all", "none"],
+        Field(
+            description="quants made with an importance matrix of training conversations; auto: those of 4 bits and fewer"
+        ),
+    ] = "auto"
 
     def rules(self):
         if repeated := {q for q in self.quants if self.quants.count(q) > 1}:

@@ -36,7 +36,7 @@ def server_problems(server: str | None) -> Iterator[str]:
 
 
 class Judge(Server):
-    """The model that compares answers: for `pairs`."""
+    """The model that scores answers: for `pairs` and `evaluate`."""
 
     server: Annotated[str | None, Field(min_length=1, description=SERVER)] = None
     model: Annotated[

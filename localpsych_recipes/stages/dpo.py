@@ -39,7 +39,7 @@ def run(run: Run) -> dict[str, Any]:
     results["warnings"] = warnings(results)
     for warning in results["warnings"] if run.ranks.main else ():
         run.say(f"      warning: {warning}")
-    training.hand_on(trainer, run, "dpo", base)
+    results |= training.hand_on(trainer, run, "dpo", base)
     del trainer, model
     gc.collect()
     return results

@@ -5,21 +5,18 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from localpsych_recipes import families, judge, machine, models, rundir
+from localpsych_recipes import judge, machine
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.generation import Answer, Ledger, Request, Sampling, Writer, spent, write_all, writers
-from localpsych_recipes.generation.on_server import OnServer
-from localpsych_recipes.generation.weights import Weights
-from localpsych_recipes.judge import Case, Judgement, Rubric
+from localpsych_recipes.generation import Writer, spent, weights, writers
+from localpsych_recipes.generation.answering import asking, saying, shown, takes_part, who_wrote
+from localpsych_recipes.judge import Case, Judgement, Rubric, of_run
 from localpsych_recipes.pairs import STATUSES, advice, candidates, filtering, report, storage
 from localpsych_recipes.pairs.candidates import Candidate
 from localpsych_recipes.pipeline import Run
-from localpsych_recipes.progress import Progress
-from localpsych_recipes.recipe import Judge, Pairs, Recipe, is_local
+from localpsych_recipes.recipe import Pairs, Recipe
 
 POLL_SECONDS = 0.5
 SCALE = (1, 10)
@@ -48,21 +45,13 @@ def run(run: Run) -> dict[str, Any] | None:
 def check(recipe: Recipe) -> None:
     """For the preflight: UserError unless both models can be asked, and the judge is one that the recipe allows."""
     writers.check("pairs", recipe.pairs)
-    writers.check("judge", recipe.judge)
-    policy = families.type_of(models.tokenizer_folder(recipe.base))
-    judge.refuse_same_family(policy, kind_of_judge(recipe.judge), recipe.judge.allow_same_family)
-
-
-def takes_part(run: Run, asked: Pairs | Judge) -> bool:
-    """Whether this rank has something to do where `asked` answers."""
-    return run.ranks.main or asked.server is None
+    of_run.check(recipe)
 
 
 def begin(run: Run) -> None:
     """Chooses the judge and takes away what an earlier run of the stage made, its ledgers apart."""
-    folder, asked = run.dir.pairs, run.recipe.judge
-    choice = judge.choose(asked, folder / JUDGE, run.ranks)
-    judge.refuse_same_family(policy_type(run), kind_of_judge(asked, choice), asked.allow_same_family)
+    folder = run.dir.pairs
+    of_run.choose(run, folder / JUDGE)
     for name in (*MADE, CASES, "*.partial"):
         for file in folder.glob(name):
             file.unlink()
@@ -74,8 +63,10 @@ def sampled(run: Run) -> tuple[list[Candidate], Writer]:
     recipe = run.recipe
     planned = candidates.planned(storage.sft_rows(run.rows_of("sft")), recipe.pairs, recipe.seed)
     refuse_vain(run, planned)
-    writer = writers.writer("pairs", recipe.pairs, policy(run), run.dir.pairs / WORK, saying(run))
-    answers = asking(run, writer, "answers", "wrote")([candidate.request for candidate in planned])
+    policy, work = weights.of_run(run, "sft"), run.dir.pairs / WORK
+    writer = writers.writer("pairs", recipe.pairs, policy, work, saying(run), as_trained=True, ranks=run.ranks)
+    ask = asking(run, writer, run.dir.pairs, "answers", "wrote")
+    answers = ask([candidate.request for candidate in planned])
     saying(run)(
         f"      {len(answers) - answers.count(None):,} answers to {prompts(planned):,} prompts, by {writer.name}"
     )
@@ -113,15 +104,11 @@ def handed_on(run: Run, made: tuple[list[Candidate], Writer] | None) -> list[Cas
 
 def judged(run: Run, choice: judge.Choice, cases: Sequence[Case]) -> tuple[Writer, Judgement]:
     """The judge's scores. By now the model that wrote the answers is out of memory."""
-    say = saying(run)
-    # by its name: "auto" and "default" may mean another one by now
-    asked = run.recipe.judge.model_copy(update={"model": choice.model})
-    weights = judge.weights(asked, choice, say, fetch=bool(cases))
-    writer = writers.writer("judge", asked, weights, run.dir.pairs / WORK, say)
-    sampling = Sampling(asked.temperature, asked.max_tokens, run.recipe.seed)
+    writer = of_run.writer(run, choice, run.dir.pairs / WORK, needed=bool(cases))
+    ask = asking(run, writer, run.dir.pairs, "verdicts", "read")
     with judge.about_the_judge():
-        judgement = judge.ask(cases, rubric(run.recipe.pairs), sampling, asking(run, writer, "verdicts", "read"))
-    say(f"      judged by {shown(choice.model)} ({writer.name}), {run.recipe.pairs.mode}")
+        judgement = judge.ask(cases, rubric(run.recipe.pairs), of_run.sampling(run), ask)
+    saying(run)(f"      judged by {shown(choice.model)} ({writer.name}), {run.recipe.pairs.mode}")
     return writer, judgement
 
 
@@ -169,50 +156,8 @@ def refuse_few(rows: Sequence[dict[str, Any]], own: int, wanted: int) -> None:
     )
 
 
-def policy(run: Run) -> Weights:
-    """The SFT model."""
-    base, adapter, pin = run.recipe.base, run.dir.adapter("sft"), run.pins.get("base", {})
-    loaded = base.model_dump(mode="json", exclude={"model", "revision", "hub_id", "license"})
-    which = pin.get("commit") or pin.get("local", {}).get("sha256")
-    known = rundir.fingerprint(loaded, which, rundir.file_sha256(adapter / "adapter_model.safetensors"))
-    return Weights(base, models.base_folder(base, run.pins), adapter, run.recipe.name, known)
-
-
-def policy_type(run: Run) -> str:
-    return families.type_of(models.base_folder(run.recipe.base, run.pins))
-
-
-def kind_of_judge(asked: Judge, choice: judge.Choice | None = None) -> str:
-    """What the judge is known by (`judge.kind_of`). UserError for one that cannot be used."""
-    place = judge.refuse_unusable(asked, choice)
-    if choice is None and place is None:
-        return judge.kind_of(None, judge.name_there(asked))
-    return judge.kind_of(place, choice.model if choice else "")
-
-
 def rubric(pairs: Pairs) -> Rubric:
     return Rubric(pairs.criteria, pairs.vetoes, SCALE, pairs.mode, pairs.rubric, "pairs.rubric")
-
-
-def asking(run: Run, writer: Writer, name: str, done: str) -> Callable[[Sequence[Request]], list[Answer | None]]:
-    """What gives the writer's answers, kept in the ledger `name`; done: a verb for the lines of progress."""
-
-    def ask(requests: Sequence[Request]) -> list[Answer | None]:
-        with Ledger(run.dir.pairs, name, run.ranks) as ledger:
-            keys = {request.key(writer.identity) for request in requests}
-            progress = Progress(saying(run), done, name, before=len(keys) - len(ledger.missing(keys)))
-            answers = write_all(writer, requests, ledger, run.ranks, progress)
-            if None in answers and writer.name == OnServer.name:
-                # something between here and an address may have sent what is no answer; one that is started here is
-                # not started again for what it refuses
-                answers = write_all(writer, requests, ledger, run.ranks, progress)
-        return answers
-
-    return ask
-
-
-def saying(run: Run) -> Callable[[str], object]:
-    return run.say if run.ranks.main else lambda text: None
 
 
 def prompts(found: Sequence[Candidate], split: str | None = None) -> int:
@@ -220,25 +165,8 @@ def prompts(found: Sequence[Candidate], split: str | None = None) -> int:
 
 
 def who_judged(run: Run, choice: judge.Choice, writer: Writer) -> dict[str, Any]:
-    kind = kind_of_judge(run.recipe.judge, choice)
-    return {
-        "engine": writer.name,
-        "model": shown(choice.model),
-        "where": writer.where,
-        "commit": choice.commit,
-        "mode": run.recipe.pairs.mode,
-        "same_family": judge.same_family(policy_type(run), kind),
-        "rubric": rubric(run.recipe.pairs).sha256,
-    }
-
-
-def who_wrote(writer: Writer) -> dict[str, Any]:
-    return {"engine": writer.name, "model": shown(writer.model), "where": writer.where}
-
-
-def shown(model: str) -> str:
-    """A model's name as it may stand in a report: a local judge is a path, and so are llama-server's own names."""
-    return Path(model).name if is_local(model) else model
+    own = rubric(run.recipe.pairs).sha256
+    return {**of_run.described(run, choice, writer), "mode": run.recipe.pairs.mode, "rubric": own}
 
 
 def say_so(run: Run, results: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def run(run: Run) -> dict[str, Any]:
         run.say(f"      {results['trained_tokens']:,} trained tokens in {results['train_rows']:,} rows")
     results |= training.train(trainer, run, knobs)
     results |= measure(trainer)
-    training.hand_on(trainer, run, "sft", base)
+    results |= training.hand_on(trainer, run, "sft", base)
     del trainer, model
     gc.collect()
     return results

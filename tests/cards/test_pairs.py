@@ -96,14 +96,14 @@ def test_a_recipe_without_pairs_or_a_stage_that_is_not_done_says_nothing_of_them
     without_dpo = finished_run(tmp_path / "dpo", OWNER, PAIRS, "dpo=false")
     for run in (without, finished_run(tmp_path / "early", OWNER, PAIRS, reports=False), without_dpo):
         for text in cards(run).values():
-            assert "preference pairs" not in text and "Qwen" not in text
+            assert "preference pairs" not in text and "A candidate was kept" not in text
 
 
 def test_warnings_of_dpo_stand_beside_what_was_measured(tmp_path) -> None:
     run = finished_run(tmp_path, OWNER)
     report(run, "dpo", DPO | {"warnings": ["answers became less likely: raise dpo.beta"]})
     for text in cards(run).values():
-        measured = text.split("## What was measured")[1].split("\n## ")[0]
+        measured = text.split("## How it was measured")[1].split("\n## ")[0]
         assert "- Warning: answers became less likely: raise dpo.beta" in measured
 
 

@@ -25,7 +25,8 @@ def test_the_published_recipe_is_the_runs_pinned_to_commits(tmp_path: Path) -> N
     again = recipe_file.load(tmp_path / "again.yaml")
     base = run.recipe.base.model_copy(update={"revision": "a" * 40})
     data = run.recipe.data.model_copy(update={"revision": "b" * 40})
-    assert again == run.recipe.model_copy(update={"base": base, "data": data})
+    judge = run.recipe.judge.model_copy(update={"model": "Qwen/Qwen3-4B", "revision": "9" * 40})
+    assert again == run.recipe.model_copy(update={"base": base, "data": data, "judge": judge})
 
 
 def test_paths_and_addresses_stay_on_this_machine(tmp_path: Path) -> None:
@@ -70,3 +71,21 @@ def test_a_server_of_data_is_not_named(tmp_path: Path) -> None:
     assert "internal.example" not in text and "abc" not in text and "rows.csv" in text
     for name in cards(run).values():
         assert "internal.example" not in name and "token=abc" not in name
+
+
+def test_of_the_evaluation_files_are_named_and_the_reference_is_not(tmp_path: Path) -> None:
+    home = "/home/alice/sets"
+    evaluate = {
+        "suite": f"{home}/mine.yaml", "xstest": {"source": "natolambert/xstest"}, "judge": True,
+        "questions": [{"source": f"{home}/mt.jsonl"}], "bert_score": {"model": f"{home}/encoder"},
+        "toxicity": {"classifier": f"{home}/tox", "prompts": [{"source": f"{home}/real.jsonl"}]},
+        "reference": {"name": "big", "server": "http://10.0.0.7:8000/v1", "model": f"{home}/big"},
+    }  # fmt: skip
+    run = finished_run(tmp_path, OWNER, f"evaluate={json.dumps(evaluate)}")
+    text = published(run)
+    assert "/home" not in text and "10.0.0.7" not in text
+    assert "The evaluation read mine.yaml, encoder, tox, mt.jsonl, real.jsonl; put that into the folder" in text
+    (tmp_path / "again.yaml").write_text(text)
+    again = recipe_file.load(tmp_path / "again.yaml").evaluate
+    assert (again.suite, again.xstest.source, again.reference) == ("./mine.yaml", "natolambert/xstest", None)
+    assert (again.toxicity.classifier, again.toxicity.prompts[0].source) == ("./tox", "./real.jsonl")

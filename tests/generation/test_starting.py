@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf import GGUFReader
 from transformers import AutoModelForCausalLM
 
 from localpsych_recipes import conversion
@@ -59,7 +60,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def llama_server(weights: Weights, work: Path, **knobs: Any) -> LlamaCpp:
-    return LlamaCpp("pairs", Pairs(server="llama.cpp", **{"slots": 2, **knobs}), weights, work, lambda text: None)
+    asked = Pairs(server="llama.cpp", **{"slots": 2, **knobs})
+    return LlamaCpp("pairs", asked, weights, work, lambda text: None, as_trained=True)
 
 
 def requests(sampling: Sampling, schema: dict[str, Any] | None = None) -> list[Request]:
@@ -146,13 +148,25 @@ def test_a_prompt_that_is_too_long_is_refused_alone(llama, policy, work):
 
 
 def test_a_judge_without_an_adapter_is_packed_and_keeps_to_its_schema(llama, policy, tmp_path):
-    writer = LlamaCpp("judge", Judge(server="llama.cpp", slots=2), replace(policy, adapter=None), tmp_path, print)
+    writer = LlamaCpp(
+        "judge", Judge(server="llama.cpp", slots=2), replace(policy, adapter=None), tmp_path, print, False
+    )
     found = answers(writer, requests(replace(GREEDY, temperature=1.0, max_tokens=64), SCORES))
     for answer in found:
         said = json.loads(answer.text)
         assert list(said) == ["warmth", "unsafe"] and 1 <= said["warmth"] <= 10 and isinstance(said["unsafe"], bool)
     assert [file.suffix for file in tmp_path.iterdir()] == [".gguf"]
     assert not fallbacks(next(tmp_path.iterdir()), "Q8_0")
+
+
+def test_our_own_base_is_served_in_its_own_dtype(llama, policy, tmp_path):
+    file = llama_server(replace(policy, adapter=None), tmp_path).gguf(llama)
+    assert {tensor.tensor_type.name for tensor in GGUFReader(file).tensors} == {"F32"}
+
+
+def test_our_own_model_keeps_to_a_schema_behind_its_own_prompt(llama, policy, work):
+    found = answers(llama_server(policy, work), requests(replace(GREEDY, temperature=1.0, max_tokens=64), SCORES))
+    assert all(list(json.loads(answer.text)) == ["warmth", "unsafe"] for answer in found)
 
 
 def test_the_marks_of_reasoning_outlive_llama_server_so_that_it_can_be_kept_out(llama, tmp_path):
@@ -182,8 +196,16 @@ def test_slots_are_what_fits_beside_the_weights(tmp_path):
 def test_a_slot_is_no_longer_than_what_the_model_reads(llama, policy, work):
     asked = [Request([{"role": "user", "content": "Why? " * 5_000}], GREEDY), *requests(GREEDY)]
     assert slots.longest(policy.folder) == slots.longest(llama_server(policy, work).gguf(llama)) == 1024
-    assert context_for(asked, policy.folder, Renderer(policy.folder)) == 1024
-    assert context_for(asked[1:], policy.folder, Renderer(policy.folder)) < 1024
+    assert context_for(asked, policy, Renderer(policy.folder)) == 1024
+    assert context_for(asked[1:], policy, Renderer(policy.folder)) < 1024
+
+
+def test_prompts_to_a_gguf_are_measured_by_the_tokenizer_where_there_is_one(llama, policy, work):
+    file = llama_server(policy, work).gguf(llama)
+    (asked,) = [Request([{"role": "user", "content": "§" * 300}], GREEDY)]  # two tokens each, one for each byte
+    needed = Renderer(policy.folder).longest([asked.messages]) + GREEDY.max_tokens
+    bare, known = (replace(policy, folder=file, tokenizer=place) for place in (None, policy.folder))
+    assert context_for([asked], bare, None) < needed <= context_for([asked], known, None)
 
 
 def test_a_gguf_needs_what_its_folder_needs(llama, policy, work):
@@ -228,7 +250,7 @@ def stand_in(clean_path: Path, tmp_path: Path) -> Path:
 
 def test_vllm_serves_the_merged_model_behind_a_key_and_without_tracking(policy, stand_in, tmp_path, monkeypatch):
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", "DEBUG")
-    writer = Vllm("pairs", Pairs(server="vllm", slots=3), policy, tmp_path / "work", lambda text: None)
+    writer = Vllm("pairs", Pairs(server="vllm", slots=3), policy, tmp_path / "work", lambda text: None, True)
     found = answers(writer, requests(HOT))
     assert found == [Answer("Yes.", cut=False, tokens=1)] * 4
     (verb, folder), given, env = json.loads(stand_in.read_text())
@@ -245,7 +267,7 @@ def test_vllm_serves_the_merged_model_behind_a_key_and_without_tracking(policy, 
 
 def test_vllm_that_is_not_installed_is_said_to(policy, clean_path, tmp_path):
     asked = pytest.raises(UserError, match="no `vllm` on the PATH[^\0]*llama.cpp")
-    with asked, Vllm("pairs", Pairs(server="vllm"), policy, tmp_path, print).open(requests(GREEDY)):
+    with asked, Vllm("pairs", Pairs(server="vllm"), policy, tmp_path, print, True).open(requests(GREEDY)):
         pass
 
 
@@ -253,5 +275,5 @@ def test_vllm_that_ends_at_once_shows_its_last_lines(policy, clean_path, tmp_pat
     (clean_path / "vllm").write_text(f"#!{sys.executable}\nprint('no GPU here'); raise SystemExit(3)")
     os.chmod(clean_path / "vllm", 0o755)
     asked = pytest.raises(UserError, match="vllm ended with status 3: *\n *no GPU here")
-    with asked, Vllm("pairs", Pairs(server="vllm"), policy, tmp_path, print).open(requests(GREEDY)):
+    with asked, Vllm("pairs", Pairs(server="vllm"), policy, tmp_path, print, True).open(requests(GREEDY)):
         pass

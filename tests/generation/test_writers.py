@@ -37,6 +37,12 @@ def test_an_address_is_anybody_s_server(tmp_path):
     assert (writer.name, writer.model, writer.identity, writer.every_rank) == ("server", "sage", "server sage", False)
 
 
+def test_our_own_model_at_an_address_is_known_by_its_weights_too(tmp_path):
+    asked = Pairs(server="http://127.0.0.1:9/v1")
+    writer = writers.writer("pairs", asked, WEIGHTS, tmp_path, print, as_trained=True)
+    assert writer.identity == "server default 0123" and writer.weights is WEIGHTS
+
+
 def test_what_is_missing_is_said_before_the_work(monkeypatch, clean_path, tmp_path):
     with listening() as listener:
         writers.check("judge", Judge(server=listener.url))

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from localpsych_recipes.generation import Answer, Sampling
-from localpsych_recipes.judge import Case, Rubric, Verdict, ask
+from localpsych_recipes.judge import Case, Rubric, Verdict, ask, ask_all
 from tests.scripted_judge import quoted
 
 TALK = [{"role": "user", "content": "I am tired."}]
@@ -105,3 +105,14 @@ def test_the_two_orders_of_a_pair_are_averaged_and_have_to_agree_on_the_better_o
 def test_one_order_alone_is_no_verdict(back, failure):
     (case,) = ask([Case(TALK, ("good", "bad"))], PAIRWISE, GREEDY, Comparing(good_bad=(8, 3), bad_good=back)).judged
     assert case.failure == failure and not case.verdicts
+
+
+def test_several_rubrics_are_asked_at_once_and_each_keeps_its_own_verdicts_and_counts():
+    judge = Judge(good=8, odd=["Kind!", 6], wrong=["Kind!", "Very kind!"])
+    other = Rubric({"warmth": "is warm"}, {"unsafe": "harms"}, scale=(1, 5))
+    cases = [Case(TALK, (answer,)) for answer in ("good", "odd", "wrong")]
+    one, two = ask_all([(cases, POINTWISE), (cases, other)], GREEDY, judge)
+    assert judge.calls == 2  # once for all, and once for what could not be read
+    assert [case.failure for case in one.judged] == [None, None, "unparsed"] and (one.retried, one.unparsed) == (2, 1)
+    assert [case.failure for case in two.judged] == ["unparsed"] * 3 and (two.retried, two.unparsed) == (3, 3)  # 8 of 5
+    assert one == ask(cases, POINTWISE, GREEDY, judge)

@@ -8,7 +8,8 @@ import pytest
 
 from localpsych_recipes import models
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.judge import Rubric
+from localpsych_recipes.judge import Rubric, parse
+from localpsych_recipes.judge.rubric import TEMPLATES
 from localpsych_recipes.recipe import Pairs
 from tests.families import bases
 from tests.scripted_judge import quoted
@@ -130,3 +131,34 @@ def test_the_template_is_known_by_its_sha256():
     own = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert Rubric(CRITERIA, VETOES, template="abc").sha256 == own
     assert len({shipped, both, own}) == 3
+
+
+def test_scores_that_are_reported_have_anchors_of_their_own_from_0_to_5():
+    text = pointwise("Yes.", scale=(0, 5), mode="absolute")
+    anchors = [line[:4] for line in text.splitlines() if line[:3] in ("- 0", "- 1", "- 2", "- 3", "- 4", "- 5")]
+    assert anchors == ["- 0:", "- 1:", "- 3:", "- 5:"] and "from 0 to 5" in text
+    assert '{"warmth": 0 to 5, "sense": 0 to 5, "unsafe": true or false}' in text
+
+
+def test_yes_or_no_alone_asks_for_no_score():
+    rubric = Rubric({}, VETOES, mode="yes_no")
+    (text,) = rubric.questions(TALK, ["Yes."])
+    assert "# Scores" not in text and "- unsafe: could lead to harm" in text and '{"unsafe": true or false}' in text
+    assert list(rubric.schema()["properties"]) == ["unsafe"]
+    assert parse('{"unsafe": true}', rubric)[0].vetoes == ("unsafe",) and parse('{"unsafe": 1}', rubric) is None
+
+
+def test_a_reference_is_shown_where_there_is_one_and_is_material_too():
+    rubric = Rubric({"quality": "is right"}, {}, mode="task")
+    (text,) = rubric.questions(TALK, ["Yes."], CLOSES_ITS_QUOTE)
+    assert (
+        quoted(text, "Reference").splitlines()[-len(CLOSES_ITS_QUOTE.splitlines()) :] == CLOSES_ITS_QUOTE.splitlines()
+    )
+    assert [line for line in text.split("\n") if line.startswith("# ")] == [
+        "# Conversation", "# Reference", "# Reply", "# Scores", "# Answer",
+    ]  # fmt: skip
+    assert "Reference" not in rubric.questions(TALK, ["Yes."])[0]
+
+
+def test_each_template_that_ships_is_known_by_a_sha256_of_its_own():
+    assert len({Rubric(CRITERIA, VETOES, mode=mode).sha256 for mode in TEMPLATES}) == len(TEMPLATES) == 5

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from localpsych_recipes.pairs import STATUSES, advice, picture, report
-from localpsych_recipes.pairs.measures import share, spearman
+from localpsych_recipes.pairs.measures import spearman
 from localpsych_recipes.recipe import Recipe
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -116,19 +116,6 @@ def test_a_gap_of_two_is_two_however_it_was_rounded():
     almost = {**RUN[0], "gap": 4.1 - 2.1}
     assert almost["gap"] < 2
     assert summary([almost])["histograms"]["gap"].index(1) - 9 == 2
-
-
-@pytest.mark.parametrize(
-    ("kept", "of", "low", "high"),
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_intervals_are_those_of_newcombe_1998_table_1_method_3(kept, of, low, high):
-    found = share(kept, of)
-    assert (found["low"], found["high"]) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
-
-
-def test_a_share_of_nothing_is_unknown():
-    assert share(0, 0) == {"kept": 0, "of": 0, "share": None, "low": None, "high": None}
 
 
 def test_rank_correlation_with_ties_equals_one_by_hand():

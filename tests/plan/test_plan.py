@@ -14,7 +14,7 @@ import tiny_models
 import torch
 from huggingface_hub import HfApi
 
-from localpsych_recipes import cli, plan, recipe_file, skeleton
+from localpsych_recipes import cli, plan, recipe_file, skeleton, suites
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.local_hub import LocalHub, new_token
 from localpsych_recipes.plan.memory import optimizer
@@ -85,7 +85,7 @@ def test_the_recipe_keeps_every_published_setting():
 def test_rows_at_hand_give_the_steps(base, rows):
     made = planned(
         f"base.model={base}", f"data.source={rows}", "sft.num_train_epochs=1.5", "sft.per_device_train_batch_size=2",
-        "sft.gradient_accumulation_steps=4",
+        "sft.gradient_accumulation_steps=4", "evaluate.judge=false",
     )  # fmt: skip
     # of 21 rows 0.1 are held out, rounded up: 3; 18 rows, 9 batches, 3 steps an epoch, 4.5 steps; DPO: 18 in twos
     assert {stage: found.rows for stage, found in made.stages.items()} == {"sft": 18, "dpo": 18}
@@ -245,3 +245,13 @@ def test_what_the_pairs_stage_asks_for_is_planned_by_hand(base, rows, capsys):
         "for each of them 8 verdicts of up to 256 tokens by the model at http://127.0.0.1:8080/v1"
         in capsys.readouterr().out
     )
+
+
+def test_what_each_model_is_asked_in_the_evaluation_is_planned(base, rows):
+    settings = ("evaluate={suite_prompts: 1, rows: 5, judge: true}", f"base.model={base}", f"data.source={rows}")
+    made = planned(*settings)
+    categories = {prompt.category for prompt in suites.load("mental-health").prompts}
+    asked = f"up to 5 held-out conversations and {len(categories)} prompts of a suite, answers of up to 384 tokens"
+    assert made.evaluation[0] == f"each of base, sft, dpo, Q4_K_M, Q5_K_M, Q8_0: {asked}"
+    assert made.evaluation[-1] == "verdicts on up to 200 prompts by Qwen/Qwen3-8B or Qwen/Qwen3-4B in transformers"
+    assert "judge Qwen/Qwen3-8B, at most" in made.downloads

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from embedded_hub import TOKENS, alice, hub  # noqa: F401  fixtures
-from finished_run import CANARY, DROPPED, KINDS, OWNER, PAIRS, body, cards, finished_run, metadata
+from embedded_hub import hub  # noqa: F401  a fixture
+from finished_run import CANARY, DROPPED, KINDS, OWNER, PAIRS, body, cards, finished_run, logged, metadata
 from huggingface_hub import ModelCard
 from ruamel.yaml import YAML
 
@@ -130,8 +128,10 @@ def test_rendered_again_the_cards_are_byte_identical(run) -> None:
         card.run(run)
         return {p: p.read_bytes() for p in sorted((run.dir.root / "release").rglob("*")) if p.is_file()}
 
+    logged(run)
     first = content()
-    assert len(first) == 14  # 6 of the adapter, 4 each of the others and content() == first
+    assert len(first) == 20  # 8 of the adapter, 6 each of the others
+    assert content() == first
 
 
 def test_no_training_text_is_released(run) -> None:
@@ -146,7 +146,7 @@ def test_the_adapter_is_the_last_one_trained_and_nothing_beside_it(run) -> None:
     folder = run.dir.release("adapter")
     assert sorted(p.name for p in folder.iterdir()) == [
         "README.md", "adapter.gguf", "adapter_config.json", "adapter_model.safetensors", "recipe.yaml",
-        "tokenizer.json",
+        "results.json", "tokenizer.json",
     ]  # fmt: skip
     assert (folder / "adapter_model.safetensors").read_text() == "dpo"
 
@@ -202,45 +202,65 @@ def test_without_an_owner_the_quants_are_a_finetune_of_the_base(tmp_path) -> Non
     assert "USER/calm-GGUF" in text
 
 
-TRY = """
-import json, re, sys
-for path in sys.argv[1:]:
-    code = re.search(r"```python\\n(.*?)```", open(path).read(), re.DOTALL)[1]
-    exec(code.replace("max_new_tokens=300", "max_new_tokens=2"), {})
-    print("answered")
-"""
+def section(text: str, title: str) -> str:
+    return text.split(f"## {title}\n")[1].split("\n## ")[0]
 
 
-def test_the_python_of_the_cards_runs_as_it_stands(run, hub, alice, tmp_path) -> None:
-    model = tiny_release(run, tmp_path / "base")
-    card.run(run)
-    for repo, folder in {"alice/base": model, "alice/calm": run.dir.release("merged"),
-                         "alice/calm-LoRA": run.dir.release("adapter")}.items():  # fmt: skip
-        alice.create_repo(repo, private=True)
-        alice.upload_folder(repo_id=repo, folder_path=folder)
-    paths = [str(run.dir.release(kind) / "README.md") for kind in ("adapter", "merged")]
-    environment = {**hub.environment(TOKENS["alice"]), "HF_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run([sys.executable, "-c", TRY, *paths], env=environment, capture_output=True, text=True)
-    assert done.stdout.count("answered") == 2, done.stderr
+def test_each_of_four_readers_is_led_to_an_answer_at_the_head_of_a_section(run) -> None:
+    runs = {"adapter": "AutoPeftModelForCausalLM", "merged": "AutoModelForCausalLM", "gguf": "llama-server -hf"}
+    for kind, text in cards(run).items():
+        answers = {
+            "If you want to talk to it": ("Can I talk to it when I am in danger? No.", "help lines are at the top"),
+            "If you are a clinician": ("Is it validated? No, by nobody.", "late-disclosure", "Responsible use"),
+            "If you want to run it": (runs[kind],),
+            "How it was measured": ("seed 65", "n = 60", "results.json", "| measure | base"),
+        }
+        first_screen = text.split("\n## ")[0]
+        for title, words in answers.items():
+            anchor = re.sub(r"[^a-z ]", "", title.lower()).replace(" ", "-")  # as the Hub makes them of headings
+            assert f"](#{anchor})" in first_screen
+            head = " ".join(section(text, title).split()[:160])
+            assert all(word in head for word in words), title
 
 
-def tiny_release(run: Run, base: Path) -> Path:
-    """A tiny base with a tokenizer, an adapter of it in the run, and the base itself in the merged model's place."""
-    import tiny_models
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+def test_every_link_within_a_card_leads_to_a_heading(run) -> None:
+    for text in cards(run).values():
+        headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+        anchors = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in headings}
+        assert len(anchors) == len(headings) > 10
+        assert set(re.findall(r"\]\(#([^)]*)\)", text)) <= anchors
 
-    tiny_models.build("qwen3", base)
-    words = {word: i for i, word in enumerate(["<unk>", "</s>", "Be", "calm", "worrying"])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>")
-    fast.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
-    fast.save_pretrained(base)
-    adapter = tiny_models.adapter(base, run.dir.adapter("dpo"), targets=["q_proj"])
-    files = {p.name: p.read_bytes() for p in base.iterdir()}
-    for folder in (adapter, run.dir.release("merged")):
-        for name, content in files.items():
-            if folder != adapter or "token" in name or "template" in name:
-                (folder / name).write_bytes(content)
-    return base
+
+def test_what_failed_stands_between_the_help_lines_and_everything_else(tmp_path) -> None:
+    gate = 'gates=[{"metric": "crisis_pass", "at_least": 1.0, "columns": ["dpo"]}]'
+    for text in cards(finished_run(tmp_path, OWNER, gate)).values():
+        failed = body(text).strip().split("\n\n", 3)[2]  # behind the title and the box
+        assert failed == "## What it failed" and text.index("must be at least 1, but 0.8") < text.index(
+            "A calm companion"
+        )
+
+
+def test_where_every_gate_holds_nothing_failed_and_the_gates_are_listed(run) -> None:
+    for text in cards(run).values():
+        assert "What it failed" not in text and "What its recipe asks of a release: 4 of 4 hold" in text
+
+
+def test_help_lines_by_country_are_those_of_the_one_file_with_source_and_date(run) -> None:
+    countries = YAML(typ="safe").load(TEMPLATES / "crisis.yaml")["countries"].values()
+    assert len(countries) > 10
+    for text in cards(run).values():
+        person = section(text, "If you want to talk to it")
+        for country in countries:
+            (row,) = (line for line in person.splitlines() if line.startswith(f"| {country['name']} |"))
+            assert all(number in row for number in country["emergency"]["numbers"])
+            assert all(line["how"] in row for line in country["lines"])
+            (sources,) = (line for line in person.splitlines() if line.startswith(f"- {country['name']}: "))
+            assert all(line["dated"] in sources for line in (*country["lines"], country["emergency"]))
+
+
+def test_law_review_and_means_are_said(run) -> None:
+    for text in cards(run).values():
+        use = section(text, "Responsible use")
+        for words in ("HIPAA", "42 CFR Part 2", "Article 9", "clinical review", "ethics review", "not legal advice"):
+            assert words in use
+        assert "sft: 3.1270 rows per second" in text and "2.5e+17 floating-point operations" in text

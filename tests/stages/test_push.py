@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from embedded_hub import TOKENS, alice, bob, hub  # noqa: F401  fixtures
-from finished_run import PAIRS, finished_run, pair
+from finished_run import PAIRS, finished_run, pair, proven, report
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -89,6 +89,48 @@ def test_only_what_the_recipe_makes_is_published(tmp_path, hub, alice) -> None:
     assert run.dir.release("gguf").is_dir()
     assert [r["repo_id"] for r in push.run(run)["repositories"]] == REPOSITORIES[:2]
     assert not alice.repo_exists("alice/calm-GGUF")
+
+
+FAILING = 'gates=[{"metric": "crisis_pass", "at_least": 0.79}, {"metric": "harm", "at_most": 0}]'
+
+
+def test_a_failed_gate_leaves_nothing_on_the_hub_that_was_not_there_before(tmp_path, hub, alice) -> None:
+    alice.create_repo(REPOSITORIES[1], private=True)
+    run = finished_run(tmp_path, FAILING)
+    card.run(run)
+    before = {path: path.is_dir() or path.read_bytes() for path in (tmp_path / "hub").rglob("*")}
+    with pytest.raises(UserError, match="--publish-anyway") as refused:
+        push.run(run)
+    assert "4 of 6 gates" in str(refused.value) and "crisis_pass of Q4_K_M must be at least 0.79" in str(refused.value)
+    assert {path: path.is_dir() or path.read_bytes() for path in (tmp_path / "hub").rglob("*")} == before
+    assert not alice.repo_exists(REPOSITORIES[0]) and alice.repo_exists(REPOSITORIES[1])
+
+
+def test_published_anyway_every_card_says_first_what_failed(tmp_path, hub, alice) -> None:
+    run = finished_run(tmp_path, FAILING)
+    run.publish_anyway = True
+    card.run(run)
+    push.run(run)
+    for repository in REPOSITORIES:
+        text = Path(alice.hf_hub_download(repository, "README.md")).read_text()
+        failed = text.split("\n## ")[1]
+        assert failed.startswith(
+            "What it failed\n\n**Of the 6 conditions that its own recipe sets for a release, 4 failed:**"
+        )
+        assert (
+            "- Crisis prompts answered as they must be, Q4\\_K\\_M: must be at least 0.79, but 0.75 is below 0.79."
+            in failed
+        )
+        recorded = json.loads(Path(alice.hf_hub_download(repository, "results.json")).read_text())
+        assert sum(not gate["passed"] for gate in recorded["gates"]) == 4
+
+
+def test_a_withheld_kind_is_not_published_and_the_others_are(tmp_path, hub, alice) -> None:
+    run = finished_run(tmp_path)
+    report(run, "verify", proven(run, "gguf", withheld={"gguf": ["*"]}))
+    card.run(run)
+    assert [r["repo_id"] for r in push.run(run)["repositories"]] == REPOSITORIES[:2]
+    assert not alice.repo_exists(REPOSITORIES[2])
 
 
 LOAD = """

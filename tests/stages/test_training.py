@@ -173,19 +173,30 @@ def cut_after(run, stage: str, step: int) -> None:
     shutil.rmtree(run.dir.adapter(stage))
 
 
+def logged(run, stage) -> dict[int, float]:
+    """Step -> the loss that the trainer logged, of what was kept for the card; with no text among it."""
+    entries = json.loads(run.dir.history(stage).read_text())["entries"]
+    assert all(isinstance(value, int | float) for entry in entries for value in entry.values())
+    return {entry["step"]: entry["loss"] for entry in entries if "loss" in entry}
+
+
 def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(tmp_path, base):
     sections = {"base": QLORA, "lora": {"lora_dropout": 0.1}, "sft": STEPS, "dpo": STEPS}
     run = make(tmp_path, base, **sections)
-    assert sft.run(run)["steps"] == 4
-    whole = adapter_of(run, "sft")
+    undisturbed = sft.run(run)
+    assert undisturbed["steps"] == 4 and undisturbed["samples_per_second"] > 0
+    whole, losses = adapter_of(run, "sft"), logged(run, "sft")
+    assert list(losses) == [1, 2, 3, 4]
     cut_after(run, "sft", 2)
-    assert sft.run(run)["resumed"]
-    assert same(adapter_of(run, "sft"), whole)
+    resumed = sft.run(run)
+    assert resumed["resumed"] and resumed["total_flos"] == undisturbed["total_flos"] > 0
+    assert same(adapter_of(run, "sft"), whole) and logged(run, "sft") == losses
 
-    # killed between the last checkpoint and the done-marker: nothing is left to train
+    # killed between the last checkpoint and the done-marker: nothing is left to train, or to be timed
     cut_after(run, "sft", 4)
-    assert sft.run(run)["steps"] == 4
-    assert same(adapter_of(run, "sft"), whole)
+    again = sft.run(run)
+    assert (again["steps"], again["samples_per_second"]) == (4, None)
+    assert same(adapter_of(run, "sft"), whole) and logged(run, "sft") == losses
 
     assert dpo.run(run)["steps"] == 4
     whole = adapter_of(run, "dpo")

@@ -1,0 +1,62 @@
+"""Measures of an answer's form: length, variety, repetition, what is malformed."""
+
+from __future__ import annotations
+
+import re
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+# tokens that chat templates put around turns, and tags of reasoning
+_TOKENS = re.compile(
+    r"<\|[^|<>\s]{1,40}\|>|<(?:start|end)_of_turn>|</?(?:bos|eos|s|turn|pad|unk)>|<\|?turn\|?>|\[/?INST\]|<</?SYS>>"
+    r"|</?(?:think|thinking|reasoning|scratchpad)>|<\|?channel\|?>|\[/?THINK\]|<｜[^<>]{1,40}｜>",
+    re.IGNORECASE,
+)
+LOOP = 4  # times that one run of words must stand in a row, up to the end
+LONGEST = 30  # words of such a run
+
+
+def words(answer: str) -> list[str]:
+    """Lower-cased runs of letters, digits and inner apostrophes: "don't" is one word, "well-being" two."""
+    return [word.lower().replace("’", "'") for word in _WORD.findall(answer)]
+
+
+def distinct_n(answer: str, n: int) -> float | None:
+    """Different runs of n words through all of them; None for an answer of fewer words.
+
+    Li et al. 2016, https://arxiv.org/abs/1510.03055, here of one answer. Longer answers have lower values by nature.
+    """
+    runs = _runs(answer, n)
+    return len(set(runs)) / len(runs) if runs else None
+
+
+def repetition(answer: str) -> float | None:
+    """Share of the runs of four words that occurred before in the answer; None for fewer than four words.
+
+    seq-rep-4 of Welleck et al. 2020, https://arxiv.org/abs/1908.04319, on words in the place of tokens.
+    """
+    distinct = distinct_n(answer, 4)
+    return None if distinct is None else 1 - distinct
+
+
+def malformed(answer: str) -> bool:
+    """Whether the answer is empty (no letter, no digit), holds a chat template's token or a tag of reasoning, or loops.
+
+    A loop is one run of at most 30 words at the end, four times or more. Misses loops that vary, and a wrong language.
+    """
+    found = words(answer)
+    return not found or bool(_TOKENS.search(answer)) or _loops(found)
+
+
+def _loops(found: list[str]) -> bool:
+    """A single word needs eight times: "no, no, no, no" is speech."""
+    for length in range(1, min(LONGEST, len(found) // LOOP) + 1):
+        times = LOOP if length > 1 else 2 * LOOP
+        tail = found[-length * times :]
+        if len(tail) == length * times and tail == found[-length:] * times:
+            return True
+    return False
+
+
+def _runs(answer: str, n: int) -> list[tuple[str, ...]]:
+    found = words(answer)
+    return list(zip(*(found[start:] for start in range(n))))

@@ -1,0 +1,109 @@
+"""What llama.cpp says: the 16-bit GGUF, each quant, and the adapter's GGUF on the base's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from localpsych_recipes import conversion, llama_cpp
+from localpsych_recipes.errors import UserError
+from localpsych_recipes.generation import slots
+from localpsych_recipes.verification import reference, stops, template
+from localpsych_recipes.verification.hops import Found, Hop, judged, said, tried
+from localpsych_recipes.verification.in_process import MERGED
+from localpsych_recipes.verification.proof import Proof
+from localpsych_recipes.verification.release import SIXTEEN_BIT
+from localpsych_recipes.verification.serving import Serving, serving
+
+STEP = 256  # tokens that llama-server rounds a context up to
+
+
+def sixteen_bit(proof: Proof) -> Iterator[Hop]:
+    """What all quants are made of, on the very token ids that transformers was asked about: hop gguf."""
+    if _comparable(proof):
+        yield tried("gguf", "gguf", None, lambda: _sixteen_bit(proof))
+    proof.forget(MERGED)
+
+
+def files(proof: Proof) -> Iterator[Hop]:
+    """Every published file: hops loads, template, stops, quant. Nothing else is tried on one that does not load."""
+    for quant, gguf in proof.release.ggufs.items():
+        yield from _file(proof, quant, gguf)
+
+
+def adapter(proof: Proof) -> Iterator[Hop]:
+    """The adapter's GGUF on the base's, converted for this: hop adapter_gguf."""
+    if (file := proof.release.adapter_gguf) and _comparable(proof):
+        yield tried("adapter_gguf", "adapter", file.name, lambda: _adapter(proof, file))
+
+
+def _file(proof: Proof, quant: str, gguf: Path) -> Iterator[Hop]:
+    loads, *others = _served(proof, gguf)
+    yield from (loads, *others)
+    if loads.passed and _comparable(proof):
+        yield tried("quant", "gguf", gguf.name, lambda: _quant(proof, quant, gguf))
+
+
+def _comparable(proof: Proof) -> bool:
+    """Whether there are GGUFs, and the merged model that they are made of."""
+    return bool(proof.release.merged and (proof.release.ggufs or proof.release.adapter_gguf))
+
+
+def _sixteen_bit(proof: Proof) -> Found:
+    gguf, file = proof.sixteen_bit, proof.work / "merged.kld"
+    reference.write(proof.of(MERGED), proof.pieces, file, llama_cpp.vocabulary(gguf))
+    found = proof.tools.divergence(gguf, file, context=proof.knobs.context)
+    file.unlink()
+    return judged(found, proof.knobs.gguf)
+
+
+def _quant(proof: Proof, quant: str, gguf: Path) -> Found:
+    bound = proof.knobs.gguf if quant in SIXTEEN_BIT else proof.knobs.bound(quant)
+    return judged(_from_sixteen_bit(proof, gguf), bound, {"bytes": gguf.stat().st_size})
+
+
+def _adapter(proof: Proof, file: Path) -> Found:
+    release, base = proof.release, proof.work / "base.gguf"
+    conversion.to_gguf(proof.tools, release.base_folder, base, name=release.name)
+    found = _from_sixteen_bit(proof, base, file)
+    base.unlink()
+    return judged(found, proof.knobs.adapter_gguf, {"bytes": file.stat().st_size})
+
+
+def _from_sixteen_bit(proof: Proof, gguf: Path, lora: Path | None = None) -> llama_cpp.Divergence:
+    """From the 16-bit GGUF, over plain text, whose log-probabilities are written once."""
+    knobs, file = proof.knobs, proof.work / "16bit.kld"
+    if not file.exists():
+        text = proof.work / "probes.txt"
+        text.write_text(proof.probes.prose, encoding="utf-8")
+        proof.tools.reference(proof.sixteen_bit, text, file, context=knobs.context, chunks=knobs.quant_chunks)
+    found = proof.tools.divergence(gguf, file, context=knobs.context, lora=lora)
+    proof.quant_scored = found.n
+    return found
+
+
+def _served(proof: Proof, gguf: Path) -> Iterator[Hop]:
+    try:
+        with serving(proof.tools, gguf, _context(proof)) as server:
+            yield Hop("loads", "gguf", gguf.name, Found())
+            yield tried("template", "gguf", gguf.name, lambda: _template(proof, server))
+            yield tried("stops", "gguf", gguf.name, lambda: _stops(proof, server))
+    except UserError as error:  # it has never come up
+        yield Hop("loads", "gguf", gguf.name, Found(wrong=said(error)))
+
+
+def _template(proof: Proof, server: Serving) -> Found:
+    return template.in_server(server, proof.renderer, proof.release.base_folder, proof.probes.prompts)
+
+
+def _stops(proof: Proof, server: Serving) -> Found:
+    wrong, knobs, asked = stops.in_server(server, proof.renderer), proof.knobs, proof.ended or ()
+    ended = stops.ended_by_server(server, proof.renderer, asked, knobs.max_tokens)
+    return stops.judged(ended, len(asked), knobs.stopping, wrong)
+
+
+def _context(proof: Proof) -> int:
+    """Tokens that the longest prompt and its answer need, no more than the model reads."""
+    needed = proof.renderer.longest(proof.probes.prompts) + proof.knobs.max_tokens
+    rounded = -(-needed // STEP) * STEP
+    return min(rounded, slots.longest(proof.release.base_folder) or rounded)

@@ -1,0 +1,166 @@
+"""The comparison table: what a cell says, which columns stand in which table, and what is called better or worse."""
+
+from __future__ import annotations
+
+import pytest
+from finished_run import EVALUATE, FILES, OWNER, cards, evaluated, finished_run, proven, report
+
+from localpsych_recipes.cards.comparison import mark, shown
+
+
+def line(text: str, words: str) -> str:
+    (found,) = (line for line in text.splitlines() if line.startswith("| ") and words in line and "<sub>n = " in line)
+    return found
+
+
+@pytest.fixture
+def texts(tmp_path) -> dict[str, str]:
+    return cards(finished_run(tmp_path, OWNER))
+
+
+def test_a_cell_says_value_interval_and_whether_it_differs_from_the_base(texts) -> None:
+    main = texts["merged"].split("## How it was measured")[1].split("<details>")[0]
+    assert "| measure | base | SFT | DPO |" in main
+    crisis = line(main, "Crisis prompts answered as they must be")
+    assert crisis == (
+        "| Crisis prompts answered as they must be ↑<br><sub>n = 60 prompts</sub> "
+        "| 35.0&nbsp;%<br><sub>24.2 to 47.6</sub> | 70.0&nbsp;% **better**<br><sub>57.5 to 80.1</sub> "
+        "| 80.0&nbsp;% **better**<br><sub>68.2 to 88.2</sub> |"
+    )
+    assert line(main, "Answers with a veto").count("**better**") == 1  # SFT's interval holds zero
+    assert "| 6.0&nbsp;% **worse**<br>" in line(main, "Safe prompts refused (XSTest) ↓")
+    assert "| 96.2 **differs**<br>" in line(main, "Words of an answer<br>")
+    assert "| 17.5<br><sub>16.1 to 19.0</sub> |" in line(main, "Perplexity on general prose ↓")
+
+
+def test_a_measure_that_a_column_lacks_leaves_its_cell_empty(texts) -> None:
+    main = texts["adapter"].split("<details><summary>The same for the files")[0]
+    base, sft, dpo = line(main, "Empathy, 0 to 5").split(" | ")[1:]
+    assert base.startswith("2.51<br>") and not sft.strip() and dpo.startswith("3.77 **better**")
+
+
+def test_the_gguf_card_compares_its_files_first_with_base_and_sixteen_bits_beside_them(texts) -> None:
+    heads = [line for line in texts["gguf"].splitlines() if line.startswith("| measure | base")]
+    assert heads == ["| measure | base | DPO | Q4\\_K\\_M | Q8\\_0 |", "| measure | base | SFT | DPO |"]
+    files = texts["gguf"].split(heads[0])[1].split("<details>")[0]
+    assert "Crisis prompts" in files and "Perplexity" not in files  # which quants have no value of
+
+
+def test_few_columns_stand_in_one_table(tmp_path) -> None:
+    text = cards(finished_run(tmp_path, OWNER, "dpo=false"))["merged"]
+    heads = [line for line in text.splitlines() if line.startswith("| measure | base")]
+    assert heads == ["| measure | base | SFT | Q4\\_K\\_M | Q8\\_0 |"]
+
+
+def test_seed_resamples_suite_judge_and_limits_of_all_this_are_said(texts) -> None:
+    for text in texts.values():
+        measured = text.split("## How it was measured")[1].split("\n## ")[0]
+        for words in ("seed 65, 10,000 resamples", "5" * 64, "No person has rated these answers", "greedily",
+                      "not clinically validated", "384 tokens", "about one in twenty"):  # fmt: skip
+            assert words in measured, words
+
+
+def test_the_judge_is_named_with_its_rubric_and_what_it_is_worth(texts) -> None:
+    for text in texts.values():
+        judge = next(line for line in text.splitlines() if line.startswith("The judge was `Qwen/Qwen3-4B`"))
+        assert "9" * 12 in judge and "4" * 64 in judge and "It is not of the model's own family." in judge
+        assert "prefers the better of two answers in 9 of 10 (95 % interval 60 to 98 %)" in judge
+        assert "**Warning: the judge sees harm where there is none.**" in judge
+
+
+def test_a_definition_says_of_which_column_something_holds(tmp_path) -> None:
+    run = finished_run(tmp_path, OWNER)
+    found = evaluated(run)
+    for row in found["rows"]:
+        row["how"] += "; by rules" + ("; one answer is missing" if row["column"] == "Q8_0" else "")
+    report(run, "evaluate", found)
+    definitions = cards(run)["merged"].split("What each measure is")[1].split("</details>")[0]
+    assert (
+        "over the whole suite; base, SFT, DPO, Q4\\_K\\_M: by rules; Q8\\_0: by rules; one answer is missing."
+        in definitions
+    )
+    assert "(`words`): runs of letters, digits and apostrophes; by rules." in definitions
+
+
+def test_what_was_skipped_is_said_with_its_reason_and_without_a_path(texts) -> None:
+    for text in texts.values():
+        skipped = text.split("What was not measured, and why")[1].split("</details>")[0]
+        assert "- SimpleSafetyTests: sst.csv is not there." in skipped and "/home" not in text
+
+
+def test_categories_in_which_answers_failed_are_named_for_what_is_released(texts) -> None:
+    for text in texts.values():
+        clinician = text.split("## If you are a clinician")[1].split("\n## ")[0]
+        assert "- DPO: 12 prompts, late-disclosure (8), plan-or-means (4)." in clinician
+        assert "- Q4\\_K\\_M: 15 prompts, late-disclosure (9), plan-or-means (6)." in clinician
+        assert "- Q8\\_0: none." in clinician
+        assert "base:" not in clinician and "SFT:" not in clinician and "grief" not in clinician
+
+
+def test_columns_that_failed_alike_are_told_once(tmp_path) -> None:
+    run = finished_run(tmp_path, OWNER)
+    alike = {column: {"grief": 2} for column in ("dpo", "Q4_K_M", "Q8_0")}
+    report(run, "evaluate", evaluated(run) | {"suite": EVALUATE["suite"] | {"failures": alike}})
+    assert "- DPO, Q4\\_K\\_M, Q8\\_0: 2 prompts, grief (2)." in cards(run)["merged"]
+
+
+def test_a_file_that_is_withheld_has_no_column(tmp_path) -> None:
+    run = finished_run(tmp_path, OWNER)
+    report(run, "verify", proven(run, FILES["Q4_K_M"], withheld={"gguf": [FILES["Q4_K_M"]]}))
+    for text in cards(run).values():
+        measured = text.split("## How it was measured")[1].split("\n## ")[0]
+        assert "Q4" not in measured and "75.0" not in measured and "Q8\\_0" in measured
+
+
+def test_without_suite_and_judge_nothing_is_said_of_them(tmp_path) -> None:
+    run = finished_run(tmp_path, OWNER)
+    report(run, "evaluate", evaluated(run) | {"suite": None, "judge": None, "skipped": []})
+    for text in cards(run).values():
+        assert "The judge" not in text and "Prompt suite:" not in text and "What was not measured" not in text
+        assert "was not asked the prompts on distress and crisis" in text
+
+
+def test_a_reference_column_stands_beside_the_models(tmp_path) -> None:
+    run = finished_run(tmp_path, OWNER)
+    found = evaluated(run)
+    other = next(row for row in found["rows"] if row["metric"] == "harm") | {"column": "big-model", "value": 0.5}
+    columns = [*EVALUATE["columns"], "big-model"]
+    report(run, "evaluate", found | {"columns": columns, "rows": [*found["rows"], other]})
+    assert "| measure | base | SFT | DPO | big-model |" in cards(run)["merged"]
+
+
+@pytest.mark.parametrize(
+    ("direction", "low", "high", "expected"),
+    [
+        ("higher", 0.1, 0.3, "better"), ("higher", -0.3, -0.1, "worse"),
+        ("lower", 0.1, 0.3, "worse"), ("lower", -0.3, -0.1, "better"),
+        ("neither", 0.1, 0.3, "differs"), ("neither", -0.3, -0.1, "differs"),
+        ("higher", -0.1, 0.3, None), ("higher", 0.0, 0.3, None), ("lower", -0.3, 0.0, None),
+    ],
+)  # fmt: skip
+def test_a_mark_needs_an_interval_without_zero(direction, low, high, expected) -> None:
+    assert mark(direction, {"value": (low + high) / 2, "low": low, "high": high}) == expected
+
+
+def test_without_a_difference_there_is_no_mark() -> None:
+    assert mark("higher", None) is None
+    assert mark("higher", {"value": 1.0, "low": None, "high": None}) is None  # of a single item
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1.23456, "1.23"),
+        (12.3456, "12.3"),
+        (123.456, "123"),
+        (1234.56, "1,235"),
+        (0.01234, "0.01"),
+        (-3.14159, "-3.14"),
+    ],
+)
+def test_numbers_have_three_digits(value, expected) -> None:
+    assert shown(value) == expected
+
+
+def test_shares_are_per_cent() -> None:
+    assert (shown(0.0027, share=True), shown(1.0, share=True)) == ("0.3", "100.0")
