@@ -45,8 +45,15 @@ OPTIONS = (
 )
 # Changes to the source: file -> text that stands there once, and its replacement. llamafile's kernels leave a token that
 # comes alone to other ones, whose sums differ in their last bits, so that what llama-server samples depended on which
-# other requests it answered at that moment; without this line it follows from the request alone.
-PATCHES = {"ggml/src/ggml-cpu/llamafile/sgemm.cpp": ("    if (n < 2)\n", "    if (n < 1)\n")}
+# other requests it answered at that moment; without this line it follows from the request alone. The other two tools end
+# before the thread that writes their last lines has, the very figures that they were asked for.
+_END = "    llama_perf_context_print(ctx);\n"
+_FLUSHED = "    common_log_flush(common_log_main());\n" + _END
+PATCHES = {
+    "ggml/src/ggml-cpu/llamafile/sgemm.cpp": ("    if (n < 2)\n", "    if (n < 1)\n"),
+    "tools/imatrix/imatrix.cpp": (_END, _FLUSHED),
+    "tools/perplexity/perplexity.cpp": (_END, _FLUSHED),
+}
 NEEDED = {"cmake": "cmake", "make": "make", "cc": "gcc", "c++": "g++"}  # program -> Debian package
 
 

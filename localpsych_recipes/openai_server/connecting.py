@@ -118,6 +118,10 @@ def _model(client: OpenAI, wanted: str, section: str) -> tuple[str, str]:
         return found[0], served[found[0]]
     if not served:
         raise UserError(f"{section}.server has no model", "a server with one", START_ONE.format(section=section))
-    given = f"{section}.server has several models" if found else f"{section}.model: {wanted!r} is not a model of this server"
+    given = (
+        f"{section}.server has several models"
+        if found
+        else f"{section}.model: {wanted!r} is not a model of this server"
+    )
     expected = f"one of: {', '.join(sorted(served)[:10])}"
     raise UserError(given, expected, f"set {section}.model to the server's name of the model")

@@ -62,7 +62,10 @@ class Verify(Section):
     ] = 8
     max_tokens: Annotated[int, Field(gt=0, description="tokens within which they must")] = 512
     stopping: Annotated[
-        Share, Field(description="share of those answers that must end, where the model as trained ended them")
+        Share,
+        Field(
+            description="share of those answers that must end, where the model as trained ended them; rounded down to whole answers"
+        ),
     ] = 0.9
     as_trained: Annotated[Bound, Field(description="the quantised base of training against the 16-bit one")] = Bound(
         kl=0.3, top1=0.8

@@ -76,7 +76,7 @@ def test_a_definition_says_of_which_column_something_holds(tmp_path) -> None:
     report(run, "evaluate", found)
     definitions = cards(run)["merged"].split("What each measure is")[1].split("</details>")[0]
     assert (
-        "over the whole suite; base, SFT, DPO, Q4\\_K\\_M: by rules; Q8\\_0: by rules; one answer is missing."
+        "rules on the text; base, SFT, DPO, Q4\\_K\\_M: by rules; Q8\\_0: by rules; one answer is missing."
         in definitions
     )
     assert "(`words`): runs of letters, digits and apostrophes; by rules." in definitions

@@ -175,7 +175,9 @@ def test_the_report_says_that_a_teachers_texts_are_not_yet_counted(tmp_path: Pat
     assert TEACHER_WRITES in (run.dir.data / "report.txt").read_text()
 
 
-def test_another_max_length_is_in_the_report_although_the_rows_are_not_prepared_again(tmp_path: Path, base: Path) -> None:
+def test_another_max_length_is_in_the_report_although_the_rows_are_not_prepared_again(
+    tmp_path: Path, base: Path
+) -> None:
     run = a_run(tmp_path, base, mixture(tmp_path), dpo={"max_length": 20})
     rundir.write_json(run.dir.report_file("prepare"), {"results": prepare.run(run)})
     run.recipe = run.recipe.model_copy(update={"dpo": run.recipe.dpo.model_copy(update={"max_length": 30})})
