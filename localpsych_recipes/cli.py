@@ -89,6 +89,7 @@ def card(args: argparse.Namespace) -> int:
     from localpsych_recipes.stages import card
 
     place = RunDir(args.run)
+    place.refuse_no_run()
     run = pipeline.Run(recipe_file.load(place.recipe, args.set), place, say=say)
     pipeline.refuse_gaps(run, [pipeline.stage("card")])
     results = card.run(run)

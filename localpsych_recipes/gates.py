@@ -5,6 +5,7 @@ A gate looks at the measured value, not at the ends of its interval: a recipe th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Gate, Recipe
 
 NOT_MEASURED = "it was not measured"
+# taken with weights in this process, which quants have not, as likelihoods are; or of base, SFT and DPO alone
+NOT_OF_QUANTS = ("lm_eval:", "win_rate_")
 Rows = Mapping[tuple[str, str], Mapping[str, Any]]  # by metric and column
 
 
@@ -51,14 +54,14 @@ def _columns(gate: Gate, released: Sequence[str], measured: Collection[str]) -> 
     final, *quants = released
     if gate.columns:
         return [column for name in gate.columns for column in (quants if name == "quants" else [name])]
-    if gate.metric.startswith("lm_eval:") or metrics.of(gate.metric).group == metrics.LIKELIHOOD:
-        return [final]  # taken with the weights in this process, which quants have not
+    if gate.metric.startswith(NOT_OF_QUANTS) or metrics.of(gate.metric).group == metrics.LIKELIHOOD:
+        return [final]
     return [column for column in released if column in measured] or [final]
 
 
 def _checked(gate: Gate, column: str, rows: Rows) -> dict[str, Any]:
-    low, high = _bounds(gate, (rows.get((gate.metric, "base")) or {}).get("value"))
-    value = (rows.get((gate.metric, column)) or {}).get("value")
+    low, high = _bounds(gate, _value(gate, "base", rows))
+    value = _value(gate, column, rows)
     why = None
     if value is None:
         why = NOT_MEASURED
@@ -71,6 +74,12 @@ def _checked(gate: Gate, column: str, rows: Rows) -> dict[str, Any]:
         "gate": _words(gate), "metric": gate.metric, "column": column, "value": value, "bound": [low, high],
         "passed": why is None, "why": why,
     }  # fmt: skip
+
+
+def _value(gate: Gate, column: str, rows: Rows) -> float | None:
+    """None for what was not measured, and for what came to no number: NaN is neither below a bound nor above."""
+    value = (rows.get((gate.metric, column)) or {}).get("value")
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _bounds(gate: Gate, base: float | None) -> tuple[float | None, float | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,6 +178,12 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
+
+
+def settings_sha256(config: Path) -> str:
+    """Of what an adapter's configuration says, but for the base's name, which `base.hub_id` may change later."""
+    values = json.loads(config.read_text(encoding="utf-8"))
+    return rundir.fingerprint({key: value for key, value in values.items() if key != "base_model_name_or_path"})
 
 
 def copy_tokenizer(base: Path, folder: Path) -> None:

@@ -37,6 +37,8 @@ def check(run: Run, choice: Choice) -> None:
         llama_cpp.check_available()
     if "evaluate" in ahead:
         evaluate.check(run.recipe)
+        for line in evaluate.left_out(run.recipe):
+            run.say(f"      evaluate: what needs it will be left out: {line}")
 
 
 def check_licences(recipe: Recipe, said: dict[str, Any]) -> None:

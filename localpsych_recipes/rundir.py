@@ -47,6 +47,11 @@ class RunDir:
                 "name another one with --run-dir",
             )
 
+    def refuse_no_run(self) -> None:
+        """UserError for a folder in which no recipe was started."""
+        if not self.recipe.is_file():
+            raise UserError(f"{self.root}: no recipe.yaml in it", "a run directory, such as runs/NAME", "name one")
+
     @property
     def recipe(self) -> Path:
         return self.root / "recipe.yaml"

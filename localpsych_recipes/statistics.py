@@ -1,7 +1,7 @@
 """How sure a measured value is: shares with Wilson's interval, everything else with a bootstrap over items.
 
 Every measure here is a function of sums over items, so a resample is a matter of how often each item counts. Items that
-share a cluster are resampled together, and paired differences resample the same items of both (Miller 2024,
+share a cluster are resampled together, and differences are of the same items of both (Miller 2024,
 https://arxiv.org/abs/2411.00640).
 """
 
@@ -25,8 +25,8 @@ Measure = Callable[[np.ndarray], np.ndarray]
 def estimate(form: str, items: Items, clusters: Mapping[str, str], *, seed: int, resamples: int) -> dict[str, Any]:
     """{"value", "low", "high"}: the measure of these items, and the ends of its 95 % interval; None of no items.
 
-    items: item id -> (value, weight). form "mean" and "perplexity" weigh values by weights (tokens); "share" counts
-    ones among zeros and ones; "macro_f1" takes values (said, held-out label); the last two count every item once.
+    items: item id -> (value, weight). form "mean" and "perplexity" weigh values by weights (tokens); "share" is the
+    mean of values from 0 to 1; "macro_f1" takes values (said, held-out label); the last two count every item once.
     clusters: item id -> what it shares with others; an item without one stands for itself. Shares get Wilson's
     interval, with the effective number of items where items share clusters; the rest the percentile bootstrap of whole
     clusters (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3); no ends for a single one.
@@ -47,11 +47,10 @@ def estimate(form: str, items: Items, clusters: Mapping[str, str], *, seed: int,
 def paired_difference(
     form: str, items: Items, versus: Items, clusters: Mapping[str, str], *, seed: int, resamples: int
 ) -> dict[str, Any]:
-    """{"value", "low", "high"}: this measure less the other's, over the items that both have; the percentile bootstrap.
+    """{"value", "low", "high"}: this measure less the other's, over the items that both have.
 
-    A share that differs in no item at all would come with an interval of no width: it gets the widest change that
-    Wilson's interval allows for 0 of so many items (clusters, where they are shared) instead. All None where they have
-    no item in common.
+    Of shares Newcombe's interval, since a bootstrap of few items that differ calls chance a difference; of the rest the
+    percentile bootstrap. All None where they have no item in common.
     """
     both = sorted(id for id in items.keys() & versus.keys() if items[id][1] > 0 and versus[id][1] > 0)
     if not both:
@@ -64,10 +63,7 @@ def paired_difference(
     def difference(totals: np.ndarray) -> np.ndarray:
         return measure(totals[..., :width]) - other(totals[..., width:])
 
-    if form == "share" and np.array_equal(ours, theirs):
-        most = wilson(0.0, len(sums))[1]
-        return {"value": 0.0, "low": -most, "high": most}
-    low, high = _interval(sums, difference, seed, resamples)
+    low, high = newcombe(sums) if form == "share" else _interval(sums, difference, seed, resamples)
     return {"value": float(difference(sums.sum(0))), "low": low, "high": high}
 
 
@@ -91,6 +87,25 @@ def wilson(p: float, n: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def newcombe(sums: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of the difference of two shares of the same items: from both Wilson intervals and how far the
+    two go together.
+
+    sums: [clusters, 4], ones and items of the one, then of the other. Newcombe, "Improved confidence intervals for the
+    difference between binomial proportions based on paired data", Statistics in Medicine 17 (1998), method 10; clusters
+    as in `effective`, and in the correlation as one observation each.
+    """
+    ours, theirs = sums[:, :2], sums[:, 2:]
+    p, q = (float(of[:, 0].sum() / of[:, 1].sum()) for of in (ours, theirs))
+    (low, high), (other_low, other_high) = wilson(p, effective(ours)), wilson(q, effective(theirs))
+    together = _correlation(ours, theirs)
+
+    def reach(one: float, other: float) -> float:
+        return sqrt(max(0.0, one**2 - 2 * together * one * other + other**2))
+
+    return p - q - reach(p - low, other_high - q), p - q + reach(high - p, q - other_low)
+
+
 def effective(sums: np.ndarray) -> float:
     """How many independent items a share of clustered ones is worth: p (1 - p) through its variance between clusters.
 
@@ -105,6 +120,15 @@ def effective(sums: np.ndarray) -> float:
         return float(n)
     spread = ((ones - p * items) ** 2).sum() * groups / max(groups - 1, 1) / n**2
     return float(min(n, p * (1 - p) / spread)) if spread > 1e-12 else float(groups)
+
+
+def _correlation(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Of two shares between clusters; a positive one with Newcombe's correction for continuity, 0 of a constant share."""
+    one, other = ((of[:, 0] - of[:, 1] * of[:, 0].sum() / of[:, 1].sum()) / of[:, 1].mean() for of in (ours, theirs))
+    both, spread = float(one @ other), sqrt(float(one @ one) * float(other @ other))
+    if spread < 1e-12:
+        return 0.0
+    return (max(0.0, both - 0.5) if both > 0 else both) / spread
 
 
 def _sums(form: str, items: Items) -> tuple[np.ndarray, Measure]:

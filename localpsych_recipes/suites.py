@@ -30,6 +30,7 @@ GROUPS = {
     "denial": "support_pass",
     "control": "false_alarm",
 }
+FALSE_ALARM = "false_alarm"  # the veto that is counted for prompts of the group control
 # words in a row that two texts share by copying, hardly by chance: Brown et al. 2020, https://arxiv.org/abs/2005.14165,
 # appendix C
 RUN = 13
@@ -99,6 +100,8 @@ class _Category(Section):
         for prompt in self.prompts:
             if bool(prompt.forbidden) != ("leaves_persona" in self.never + prompt.never):
                 yield f"{prompt.id}: `forbidden` and `never: [leaves_persona]` are one without the other"
+        if self.group == "control" and FALSE_ALARM not in self.never:
+            yield f"never: without {FALSE_ALARM}, which is what prompts of the group control are there for"
 
 
 class _File(Section):

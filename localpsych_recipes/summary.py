@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from localpsych_recipes import cards
+from localpsych_recipes.cards.reports import WHOLE
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.progress import amount, duration
 
@@ -21,11 +22,16 @@ def table(run: Run, reports: list[dict[str, Any]]) -> str:
     files = [("file", "size")]
     for kind in [kind for kind in cards.kinds(run.recipe) if MADE_BY[kind] & {r["stage"] for r in reports}]:
         folder = run.dir.release(kind)
-        files += [(str(p.relative_to(run.dir.root)), amount(p.stat().st_size, "bytes")) for p in _large(folder)]
+        left = set(cards.withheld(run, kind))
+        files += [(_shown(run, path, left), amount(path.stat().st_size, "bytes")) for path in _large(folder)]
     pushed = next((r["results"]["repositories"] for r in reports if r["stage"] == "push"), [])
     repositories = [("repository", "visibility", "commit")] if pushed else []
     repositories += [(p["url"], "private" if p["private"] else "PUBLIC", p["commit"][:12]) for p in pushed]
     return "\n\n".join(_aligned(block) for block in (rows, files, repositories) if len(block) > 1)
+
+
+def _shown(run: Run, path: Path, withheld: set[str]) -> str:
+    return f"{path.relative_to(run.dir.root)}{' (withheld)' if {path.name, WHOLE} & withheld else ''}"
 
 
 def _large(folder: Path) -> list[Path]:

@@ -179,7 +179,7 @@ def last_complete(folder: Path) -> Path | None:
 def hand_on(trainer: Trainer, run: Run, stage: str, base: Path) -> dict[str, str]:
     """Writes the trained adapter with the base's own tokenizer files; main process only, whole or not at all.
 
-    Results: adapter_sha256, of its weights, by which they are known again before they are published.
+    Results: SHA-256 of its weights and its settings, by which they are known again before they are published.
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
     # PEFT has noted the path that the base was loaded from, and the Hub refuses it after hours of training
@@ -197,8 +197,12 @@ def hand_on(trainer: Trainer, run: Run, stage: str, base: Path) -> dict[str, str
             (folder / "README.md").unlink(missing_ok=True)  # PEFT's own card; ours is made from what was measured
             models.copy_tokenizer(base, folder)
     trainer.accelerator.wait_for_everyone()
-    weights = run.dir.adapter(stage) / "adapter_model.safetensors"
-    return {"adapter_sha256": rundir.file_sha256(weights)} if run.ranks.main else {}
+    return trained_sha256(run.dir.adapter(stage)) if run.ranks.main else {}
+
+
+def trained_sha256(adapter: Path) -> dict[str, str]:
+    weights, settings = adapter / "adapter_model.safetensors", adapter / "adapter_config.json"
+    return {"adapter_sha256": rundir.file_sha256(weights), "adapter_settings": models.settings_sha256(settings)}
 
 
 def counts(model: torch.nn.Module) -> dict[str, int]:

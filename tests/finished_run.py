@@ -12,6 +12,7 @@ from localpsych_recipes import metrics, recipe_file, rundir
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.rundir import RunDir, file_sha256
 from localpsych_recipes.stages import card
+from localpsych_recipes.verification import release, seen
 
 KINDS = ("adapter", "merged", "gguf")
 OWNER = "push.namespace=alice"  # an override by which the cards know their owner
@@ -94,7 +95,7 @@ MEASURED: dict[str, tuple[int, dict[str, tuple[float, ...]]]] = {
 }  # fmt: skip
 CATEGORIES = {"base": {"passive-ideation": 12, "plan-or-means": 9}, "sft": {"plan-or-means": 7},
               "dpo": {"plan-or-means": 4, "late-disclosure": 8, "grief": 0},
-              "Q4_K_M": {"plan-or-means": 6, "late-disclosure": 9}, "Q8_0": {}}  # fmt: skip
+              "Q4_K_M": {"plan-or-means": 6, "late-disclosure": 9}, "Q8_0": {"plan-or-means": 12}}  # fmt: skip
 EVALUATE = {
     "columns": ["base", "sft", "dpo", "Q4_K_M", "Q8_0"], "rows": [],
     "skipped": [{"what": "bert_score", "why": "evaluate.bert_score is not set", "column": None},
@@ -209,7 +210,17 @@ def proven(run: Run, *failed: str, withheld: dict[str, list[str]] | None = None)
             found |= {"passed": False, "why": "KL 0.3127 is above 0.15"}
     probes = {"pieces": 16, "context": 256, "scored": 2032, "rows": 64, "suite": "mental-health", "quant_pieces": 40,
               "quant_context": 256}  # fmt: skip
-    return {"passed": not failed, "probes": probes, "hops": hops, "withheld": withheld or {}, "llama_cpp": "b1234"}
+    return {"passed": not failed, "probes": probes, "hops": hops, "left_out": [], "withheld": withheld or {},
+            "llama_cpp": "b1234", "files": seen_files(run)}  # fmt: skip
+
+
+def seen_files(run: Run) -> dict[str, dict[str, str]]:
+    """What the verify stage saw; the adapter is assembled for it, and the card stage may be what does it here."""
+    names = [name for name in release.ADAPTER_FILES if (run.final_adapter / name).is_file()]
+    adapter = {name: release.digest(run.final_adapter / name) for name in names}
+    if run.recipe.gguf and run.recipe.gguf.adapter:
+        adapter[run.dir.adapter_gguf.name] = file_sha256(run.dir.adapter_gguf)
+    return seen.files(run) | {"adapter": adapter}
 
 
 def hop(name: str, kind: str, file: str | None, of: str, to: str, measures: dict, bound: dict) -> dict[str, Any]:

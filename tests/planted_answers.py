@@ -30,6 +30,7 @@ def suite(file: Path) -> Path:
             "group": group,
             "about": "a test",
             "expect": ["answers"],
+            "never": ["false_alarm"] if group == "control" else [],
             "prompts": [
                 {"id": id, "turns": [f"I say {id}."]} | ({"scenario": scenario} if scenario else {})
                 for id, scenario in prompts.items()

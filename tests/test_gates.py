@@ -11,12 +11,17 @@ from finished_run import RECIPE
 
 from localpsych_recipes import gates, recipe_file
 from localpsych_recipes.errors import UserError
+from localpsych_recipes.recipe.evaluate import Evaluate, Gate, gate_problems
 
 
-def check(folder: Path, gate: dict[str, Any], values: dict[str, dict[str, float]], *, withheld=()) -> list[dict]:
+def check(
+    folder: Path, gate: dict[str, Any], values: dict[str, dict[str, float]], *, withheld=(), evaluate=None
+) -> list[dict]:
     """gate over {metric: {column: value}}, with the finished run's recipe: DPO, Q4_K_M and Q8_0."""
     (folder / "recipe.yaml").write_text(RECIPE)
-    recipe = recipe_file.load(folder / "recipe.yaml", ["evaluate={}", f"gates={json.dumps([gate])}"])
+    recipe = recipe_file.load(
+        folder / "recipe.yaml", [f"evaluate={json.dumps(evaluate or {})}", f"gates={json.dumps([gate])}"]
+    )
     rows = [{"metric": m, "column": c, "value": v} for m, found in values.items() for c, v in found.items()]
     columns = list(dict.fromkeys(row["column"] for row in rows))
     return gates.check(recipe, {"rows": rows, "columns": columns}, withheld)
@@ -77,6 +82,49 @@ def test_named_columns_are_judged_alone_and_fail_where_they_were_not_measured(tm
 def test_what_was_not_measured_has_failed(tmp_path, values) -> None:
     (found,) = check(tmp_path, {"metric": LOW, "within": 0.05}, values)
     assert not found["passed"] and "not measured" in found["why"]
+
+
+@pytest.mark.parametrize("gate", [{"at_least": 0.0}, {"at_most": 10.0}, {"within": 0.05}])
+@pytest.mark.parametrize("nothing", [float("nan"), float("inf")])
+def test_what_came_to_no_number_has_failed(tmp_path, gate, nothing) -> None:
+    (found,) = check(tmp_path, {"metric": LOW, **gate}, {LOW: {"base": 2.0, "dpo": nothing}})
+    assert not found["passed"]
+    (found,) = check(tmp_path, {"metric": LOW, "within": 0.05}, {LOW: {"base": nothing, "dpo": 1.0}})
+    assert not found["passed"]
+
+
+def test_a_measure_that_quants_never_have_is_judged_of_the_trained_model_alone(tmp_path) -> None:
+    values = {"win_rate_base": {"dpo": 0.7}, HIGH: {"dpo": 1.0, "Q4_K_M": 1.0, "Q8_0": 1.0}}
+    found = check(tmp_path, {"metric": "win_rate_base", "at_least": 0.5}, values, evaluate={"judge": True})
+    assert [(gate["column"], gate["passed"]) for gate in found] == [("dpo", True)]
+
+
+@pytest.mark.parametrize(
+    ("gate", "evaluate", "said"),
+    [
+        ({"metric": "loss", "within": 0.1}, {"columns": ["dpo"]}, "loss of base: evaluate.columns leaves base out"),
+        ({"metric": "loss", "at_most": 1.0, "columns": ["sft"]}, {"columns": ["base", "dpo"]}, "loss of sft"),
+        ({"metric": "harm", "at_most": 0, "columns": ["quants"]}, {"columns": ["base", "dpo"]}, "harm of quants"),
+        ({"metric": "toxic_answers", "at_most": 0}, {}, "only measured with evaluate.toxicity"),
+        ({"metric": "crisis_pass", "at_least": 1}, {"suite": None}, "only measured with evaluate.suite"),
+        ({"metric": "win_rate_base", "at_least": 0.5}, {}, "only measured with evaluate.judge"),
+        ({"metric": "lm_eval:mine.yaml:acc", "at_least": 1}, {"lm_eval": ["tasks/mine.yaml"]}, "is no measure"),
+    ],
+)
+def test_a_gate_on_what_is_never_measured_is_refused_with_the_recipe(tmp_path, gate, evaluate, said) -> None:
+    with pytest.raises(UserError, match=said):
+        check(tmp_path, gate, {}, evaluate=evaluate)
+
+
+def test_quants_that_no_stage_makes_are_no_gate_that_always_holds() -> None:
+    gate = Gate(metric="harm", at_most=0.0, columns=["quants"])
+    assert not list(gate_problems((gate,), Evaluate(), ["sft", "quants"]))
+    assert "no stage makes it" in next(gate_problems((gate,), Evaluate(), ["sft"]))
+
+
+def test_a_task_from_a_file_is_gated_by_the_files_name(tmp_path) -> None:
+    gate, knobs = {"metric": "lm_eval:mine:acc", "at_least": 0.5}, {"lm_eval": ["tasks/mine.yaml"]}
+    assert check(tmp_path, gate, {"lm_eval:mine:acc": {"dpo": 0.6}}, evaluate=knobs)[0]["passed"]
 
 
 def test_without_an_evaluation_every_gate_has_failed(tmp_path) -> None:

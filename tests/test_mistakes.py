@@ -135,6 +135,17 @@ def test_a_release_is_no_recipe_to_run(place, hub):
     assert "extends: hf://demo/base" in mistake(place, hub[0], "hf://demo/base", token=hub[1])
 
 
+@pytest.mark.parametrize("verb", ["verify", "card"])
+def test_a_folder_that_is_no_run(place, hub, verb):
+    text = mistake(place, hub[0], verb, "empty", module="localpsych_recipes.cli")
+    assert f"{place}/empty: no recipe.yaml in it" in text and "a run directory" in text
+
+
+def test_a_release_that_is_not_there(place, hub):
+    text = mistake(place, hub[0], "verify", "hf://demo/nothing", module="localpsych_recipes.cli")
+    assert "hf://demo/nothing: the Hub has no demo/nothing" in text and "HF_TOKEN" in text
+
+
 def test_a_full_disk_is_one_message_whatever_was_written(capsys):
     def fill(args) -> int:
         with open("/dev/full", "w") as file:  # a device on which every write finds no space

@@ -111,6 +111,8 @@ merg:
         ("evaluate={questions: [{source: q.jsonl}]}", "only a judge can score them"),
         ("evaluate={reference: {name: big, server: llama.cpp}}", "a reference is a model at an address"),
         ("verify={quants: {Q4_K: {kl: 0.1}}}", "'Q4_K' is no quant"),
+        ("verify={quants: {Q2_K: {kl: 0.1}}}", "verify.quants.Q2_K: gguf.quants makes no Q2_K"),
+        ("verify={context: 64, chunks: 3}", "chunks: 93 tokens would be compared; it takes 100"),
         ("dpo.loss_weights=[1.0]", "1 weights for 2 losses"),
         ("sft.trainer={output_dir: x}", "trainer.output_dir: is set by the engine"),
         ("sft.trainer={neftune_noise_alhpa: 5}", "did you mean neftune_noise_alpha?"),
@@ -142,6 +144,29 @@ merg:
 )
 def test_contradictions_and_slips_are_refused(tmp_path, override, complaint):
     assert any(complaint in p for p in problems(tmp_path, MINIMAL, [override]))
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "gate", "complaint"),
+    [
+        ("{}", "metric: judge_empathy, at_least: 3.0", "judge_empathy is only measured with evaluate.judge"),
+        ("{}", "metric: toxic_answers, at_most: 0.1", "only measured with evaluate.toxicity"),
+        ("{}", "metric: xstest_over_refusal, at_most: 0.1", "only measured with evaluate.xstest"),
+        ("{general_text: null}", "metric: general_perplexity, at_most: 9.0", "with evaluate.general_text"),
+        ("{suite: null}", "metric: harm, at_most: 0.0", "only measured with evaluate.suite"),
+        ("{columns: [dpo]}", "metric: words, within: 0.1", "words of base: evaluate.columns leaves base out"),
+        ("{}", "metric: words, at_most: 9.0, columns: [quants]", "words of quants"),
+        ("{columns: [base]}", "metric: words, at_most: 9.0, columns: [dpo]", "words of dpo"),
+    ],
+)
+def test_a_gate_on_what_is_never_measured_is_refused_at_once(tmp_path, evaluate, gate, complaint):
+    overrides = [f"evaluate={evaluate}", f"gates=[{{{gate}}}]"]
+    assert any(complaint in problem for problem in problems(tmp_path, MINIMAL, overrides))
+
+
+def test_a_gate_on_what_is_measured_holds(tmp_path):
+    gates = "gates=[{metric: words, at_most: 9.0, columns: [dpo]}, {metric: judge_empathy, within: 0.1}]"
+    assert len(load(written(tmp_path, MINIMAL), ["evaluate={judge: true}", gates]).gates) == 2
 
 
 @pytest.mark.parametrize("mode", ["pointwise", "pairwise"])

@@ -187,9 +187,59 @@ def test_a_difference_of_perplexities_is_the_difference_of_their_values():
     assert found["value"] == pytest.approx(np.exp(13 / 8) - np.exp(14 / 8))
 
 
-def test_shares_that_differ_in_no_item_differ_by_no_more_than_wilson_allows_for_none_of_so_many():
-    same = plain([1, 0, 1, 1, 1])
-    found = paired_difference("share", same, dict(same), {}, **SEED)
-    most = stats.binomtest(0, 5).proportion_ci(0.95, method="wilson").high
-    assert found["value"] == 0.0
-    assert (found["low"], found["high"]) == pytest.approx((-most, most), abs=1e-6)
+def of_table(both: int, ours: int, theirs: int, neither: int) -> tuple[dict, dict]:
+    """Items of a two by two table: who has a one."""
+    pairs = [(1, 1)] * both + [(1, 0)] * ours + [(0, 1)] * theirs + [(0, 0)] * neither
+    return plain([one for one, _ in pairs]), plain([other for _, other in pairs])
+
+
+@pytest.mark.parametrize(
+    ("table", "low", "high"),
+    [
+        ((36, 12, 2, 0), 0.0569, 0.3404),  # Newcombe 1998, paired data
+        ((1, 1, 7, 12), -0.507, -0.026),  # Fagerland, Lydersen and Laake 2014, airway hyper-responsiveness
+    ],
+)
+def test_a_difference_of_shares_has_the_published_interval(table, low, high):
+    found = paired_difference("share", *of_table(*table), {}, **SEED)
+    assert (found["low"], found["high"]) == (pytest.approx(low, abs=5e-4), pytest.approx(high, abs=5e-4))
+
+
+def test_three_items_of_ten_that_differ_one_way_may_be_chance():
+    """McNemar's exact test has p = 0.25; a percentile bootstrap leaves 0 out in every other seed."""
+    ours, theirs = of_table(0, 3, 0, 7)
+    assert stats.binomtest(3, 3).pvalue == 0.25
+    found = paired_difference("share", ours, theirs, {}, **SEED)
+    assert found["low"] < 0 < found["value"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("same", [0, 1, 6])
+def test_shares_that_differ_in_no_item_still_have_an_interval(same):
+    items, _ = of_table(same, 0, 0, 6 - same)
+    found = paired_difference("share", items, dict(items), {}, **SEED)
+    assert found["value"] == 0.0 and found["low"] == pytest.approx(-found["high"]) and found["high"] > 0.1
+
+
+def test_items_of_one_cluster_that_agree_say_as_much_of_a_difference_as_one():
+    ours, theirs = of_table(5, 4, 1, 6)
+    one = paired_difference("share", ours, theirs, {}, **SEED)
+    twice = [{f"{id} {copy}": item for id, item in items.items() for copy in "ab"} for items in (ours, theirs)]
+    clusters = {id: id[:-2] for id in twice[0]}
+    found = paired_difference("share", *twice, clusters, **SEED)
+    assert found["value"] == pytest.approx(one["value"])
+    assert (found["low"], found["high"]) == pytest.approx((one["low"], one["high"]), abs=0.02)
+
+
+def test_the_interval_of_a_difference_of_shares_holds_the_truth_about_95_times_in_100():
+    draws, held = np.random.default_rng(4), 0
+    for _ in range(400):
+        common = draws.random(31)
+        other = np.where(draws.random(31) < 0.5, common, draws.random(31))
+        found = paired_difference("share", plain(common < 0.4), plain(other < 0.2), {}, **SEED)
+        held += found["low"] <= 0.2 <= found["high"]
+    assert 0.93 <= held / 400 <= 0.99
+
+
+def test_a_share_of_halves_is_known_no_better_than_one_of_ones_and_zeros():
+    halves = estimate("share", plain([0.5] * 20), {}, **SEED)
+    assert (halves["low"], halves["high"]) == wilson(0.5, 20)

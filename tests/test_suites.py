@@ -187,6 +187,7 @@ def test_a_suite_of_ones_own_is_read_with_its_roles_and_its_prompts_own_checks(t
         ("[acknowledges]", "[acknowledge]", "storms expect 1: acknowledge is not one of 'human_help'"),
         ("never: [dismisses]", "never: [dismissed]", "storms never 1: dismissed is not one of"),
         ("group: distress", "group: weather", "storms group: weather is not one of 'crisis'"),
+        ("group: distress", "group: control", "storms never: without false_alarm"),
         ("country: KE", "country: Kenya", "storms one country: "),
         ("id: two", "id: one", "one: stands 2 times"),
         (", It hides]", "]", "storms one turns: 2, which ends with the assistant's"),

@@ -11,6 +11,7 @@ from localpsych_recipes.pipeline import Run
 
 COLUMNS = {"base": "base", "sft": "SFT", "dpo": "DPO"}
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
+CRISIS = "crisis_pass"
 WIDEST = 4  # columns of one table that holds everything; with more there is one of models and one of files
 GROUPS = (metrics.SUITE, metrics.SAFETY, metrics.JUDGE, metrics.TEXT, metrics.TASKS, metrics.LIKELIHOOD)
 
@@ -23,7 +24,7 @@ def measured(run: Run, kind: str) -> dict[str, Any] | None:
     return {
         "tables": tables(run, found, kind),
         "definitions": list(_definitions(found["rows"])),
-        "failures": failures(run, found["suite"]) if found["suite"] else [],
+        "failures": failures(run, found, kind) if found["suite"] else [],
         "suite": found["suite"],
         "judge": _judge(run, found["judge"]) if found["judge"] else None,
         "settings": found["settings"],
@@ -77,7 +78,7 @@ def _line(metric: str, rows: Mapping[str, Mapping[str, Any]], columns: Sequence[
     return {
         "words": f"{what.words} {ARROWS[what.direction]}".strip(),
         "n": " to ".join(f"{n:,}" for n in dict.fromkeys((counts[0], counts[-1]))),
-        "unit": what.unit,
+        "unit": what.unit if counts[-1] != 1 else what.unit.removesuffix("s"),
         "cells": [_cell(what, rows[column]) if column in rows else None for column in columns],
     }
 
@@ -110,16 +111,28 @@ def mark(direction: str, difference: Mapping[str, float] | None) -> str | None:
     return "better" if (difference["low"] > 0) == (direction == "higher") else "worse"
 
 
-def failures(run: Run, suite: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The suite's categories in which released columns failed, the most failures first; equal ones told once."""
-    found: dict[tuple[tuple[str, int], ...], list[str]] = {}
-    for column, counts in suite["failures"].items():
-        if column == final(run) or column in _quants(run):
-            found.setdefault(_sorted(counts), []).append(str(name(column)))
+def failures(run: Run, found: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
+    """What the repository's own columns failed of the suite: how many prompts, in which categories, the most first, and
+    how many of the crisis prompts; equal ones told once."""
+    crisis = {row["column"]: row for row in found["rows"] if row["metric"] == CRISIS and row["value"] is not None}
+    alike: dict[tuple[tuple[str, int], ...], list[str]] = {}
+    for column, counts in found["suite"]["failures"].items():
+        if column in (_quants(run) if kind == "gguf" else {final(run)}):
+            alike.setdefault(_sorted(counts), []).append(column)
     return [
-        {"columns": columns, "categories": counts, "total": sum(n for _, n in counts)}
-        for counts, columns in found.items()
+        {
+            "columns": [name(column) for column in columns],
+            "categories": counts,
+            "total": sum(n for _, n in counts),
+            "crisis": _failed(crisis[columns[0]]) if columns[0] in crisis else None,
+        }
+        for counts, columns in alike.items()
     ]
+
+
+def _failed(row: Mapping[str, Any]) -> tuple[int, int]:
+    """How many items of a share of passes failed, and of how many."""
+    return row["n"] - round(row["value"] * row["n"]), row["n"]
 
 
 def _quants(run: Run) -> set[str]:
@@ -143,9 +156,22 @@ def _definitions(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, 
 
 
 def in_words(gate: Mapping[str, Any]) -> dict[str, Any]:
-    """A checked gate with the words of its measure and its column."""
-    value = "" if gate["value"] is None else f"{gate['value']:.4g}"
-    return {**gate, "words": metrics.of(gate["metric"]).words, "of": name(gate["column"]), "is": value}
+    """A checked gate with the words of its measure and its column; shares in per cent, as in the tables."""
+    what, value = metrics.of(gate["metric"]), gate["value"]
+    ends = [(words, end) for words, end in zip(("at least", "at most"), gate["bound"], strict=True) if end is not None]
+    bound = " and ".join(f"{words} {_exact(end, what)}" for words, end in ends)
+    relative = not gate["gate"].startswith(("at least", "at most"))
+    return {
+        **gate,
+        "words": what.words,
+        "of": name(gate["column"]),
+        "must": f"{gate['gate']}{f', {bound}' if bound else ''}" if relative else bound,
+        "is": "" if value is None else _exact(value, what),
+    }
+
+
+def _exact(value: float, what: metrics.Metric) -> str:
+    return f"{100 * value:.4g} %" if what.form == "share" else f"{value:.4g}"
 
 
 def _judge(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:

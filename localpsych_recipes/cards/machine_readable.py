@@ -84,7 +84,7 @@ def _dataset(recipe: Recipe, evaluation: Mapping[str, Any], metric: str) -> dict
         return {
             "dataset_name": f"prompt suite {name}",
             "dataset_type": name,
-            "dataset_args": {"sha256": suite["sha256"]},
+            "dataset_args": {"sha256": suite["sha256"], "prompts": suite["prompts"]},  # a recipe may take fewer
         }
     if metric in BENCHMARKS:
         key, name = BENCHMARKS[metric]

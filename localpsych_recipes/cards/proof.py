@@ -96,6 +96,6 @@ def shown(measure: str, value: float) -> str:
     """Shares in per cent, ratios and divergences with as many digits as say something."""
     if measure == "top1":
         return f"{100 * value:.1f} %"
-    if measure in ("kl", "kl_999") and 0 < value < SMALL:
-        return f"< {SMALL}"
+    if measure in ("kl", "kl_999") and value < SMALL:  # where rounding is all there is, below zero too
+        return f"< {SMALL}" if value else "0"
     return f"{value:.3f}" if measure == "perplexity_ratio" else f"{value:.3g}"

@@ -35,25 +35,18 @@ def measure(bench: Bench) -> Iterator[Measured | Skipped]:
     opened = bench.renderer.prompt(chat_templates.QUESTION).opened
     for column in bench.columns:
         found = bench.answers.get(column.name, {})
-        asked = {id: found[id] for id in shared if id in found}
-        yield from forms(
-            column.name, {id: answer for id, answer in asked.items() if answer}, shared, len(asked), opened
-        )
+        yield from forms(column.name, {id: found[id] for id in shared if found.get(id)}, shared, opened)
 
 
-def forms(
-    column: str, answers: Mapping[str, Answer], clusters: Mapping[str, str], asked: int, opened: str
-) -> Iterator[Measured]:
-    """The measures of one column. asked: how many answers there would be, had its server refused none; opened: the tag of
-    reasoning that a prompt ends in, or nothing."""
-    how = f"{asked - len(answers):,} of {asked:,} refused by the server" if asked > len(answers) else ""
+def forms(column: str, answers: Mapping[str, Answer], clusters: Mapping[str, str], opened: str) -> Iterator[Measured]:
+    """The measures of one column. opened: the tag of reasoning that a prompt ends in, or nothing."""
     said = {id: chat_templates.without_reasoning(answer.text) or "" for id, answer in answers.items()}
     values = {name: {id: measure(words) for id, words in said.items()} for name, measure in OF_TEXT.items()}
     values["ended"] = {id: float(not answer.cut) for id, answer in answers.items()}
     values["malformed"] = {id: float(text.malformed(written(answer.text, opened))) for id, answer in answers.items()}
     for name, of_name in values.items():
         items = {id: (float(value), 1.0) for id, value in of_name.items() if value is not None}
-        yield Measured(name, column, items, {id: clusters[id] for id in items}, how)
+        yield Measured(name, column, items, {id: clusters[id] for id in items})
 
 
 def written(answer: str, opened: str) -> str:

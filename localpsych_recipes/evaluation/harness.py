@@ -17,6 +17,7 @@ from localpsych_recipes.errors import UserError
 from localpsych_recipes.evaluation.bench import Bench, Question
 from localpsych_recipes.evaluation.measured import Measured, Skipped
 from localpsych_recipes.generation.weights import Weights
+from localpsych_recipes.recipe.evaluate import YAML, task_name
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 EXTRA = "not installed; pip install localpsych-recipes[lm-eval]"
 ELSEWHERE = "the harness is given weights in this process; quants are compared with them by `verify`"
-YAML = (".yaml", ".yml")
 SEED = 1234  # the harness's own, of the examples before a question: with another one no number compares with others'
 
 Items = dict[str, tuple[float, float]]
@@ -134,15 +134,15 @@ def _tasks(names: Sequence[str]) -> tuple[dict[str, Mapping[str, Any]], list[Ski
         try:
             found = manager.load([name])
         except KeyError:
-            missing.append(Skipped(f"lm_eval:{Path(name).stem}", "lm-evaluation-harness knows no such task"))
+            missing.append(Skipped(f"lm_eval:{task_name(name)}", "lm-evaluation-harness knows no such task"))
         except Exception as error:  # noqa: BLE001  whatever fetching a dataset, or a task's own code, can raise
             why = f"its dataset or definition cannot be had ({type(error).__name__})"
-            missing.append(Skipped(f"lm_eval:{Path(name).stem}", why))
+            missing.append(Skipped(f"lm_eval:{task_name(name)}", why))
         else:
             for task in found["tasks"].values():  # as `lm_eval run` does for what a task leaves open
                 if task.get_config("num_fewshot") is None:
                     task.set_config("num_fewshot", 0)
-            loaded[Path(name).stem] = found
+            loaded[task_name(name)] = found
     return loaded, missing
 
 

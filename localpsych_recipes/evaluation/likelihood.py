@@ -16,7 +16,7 @@ from localpsych_recipes.recipe import Recipe
 LONGEST = 2048  # tokens of a paragraph at most
 SIDES = ("chosen", "rejected")
 ELSEWHERE = "they are of weights in this process; `verify` compares quants with the 16-bit file"
-HELD_OUT, PROSE = "held-out/", "general/"  # beginnings of ids
+HELD_OUT, PROSE = "sft_test/", "general/"  # beginnings of ids: all held-out rows, by their place in the file
 MEASURES = {"loss": HELD_OUT, "perplexity": HELD_OUT, "general_perplexity": PROSE}
 NOTHING = {HELD_OUT: "no answer is held out", PROSE: "evaluate.general_text is not set"}
 
@@ -35,9 +35,10 @@ def measure(bench: Bench) -> Iterator[Measured | Skipped]:
     texts = [*held_out(bench), *pairs(bench), *general(bench)]
     scores = scored(own, texts, bench.say) if texts else {}
     models.forget()
+    shared = clusters(bench)
     for name, prefix in MEASURES.items():
-        yield from likelihoods(name, [text for text in texts if text.id.startswith(prefix)], scores, clusters(bench))
-    yield from preferences(bench, scores)
+        yield from likelihoods(name, [text for text in texts if text.id.startswith(prefix)], scores, shared)
+    yield from preferences(bench, scores, shared)
 
 
 def held_out(bench: Bench) -> list[Text]:
@@ -100,17 +101,16 @@ def shortened(gone: int, cut: int) -> str:
     return "; ".join(f"{count:,} {words}" for words, count in said.items() if count)
 
 
-def preferences(bench: Bench, scores: Scores) -> Iterator[Measured | Skipped]:
+def preferences(bench: Bench, scores: Scores, clusters: Mapping[str, str]) -> Iterator[Measured | Skipped]:
     """preference_accuracy of all columns; reward_margin of those that are not the model that DPO starts from."""
     found = {column: _both(of_column) for column, of_column in scores.items()}
     if not any(found.values()):
         yield Skipped("preference accuracy and reward margin", "no pair is held out")
         return
-    shared = clusters(bench)
     for column, of_column in found.items():
         items = {id: (float(better.mean > worse.mean), 1.0) for id, (better, worse) in of_column.items()}
-        yield Measured("preference_accuracy", column, items, {id: shared[id] for id in items})
-    yield from margins(bench.run.recipe, found, shared)
+        yield Measured("preference_accuracy", column, items, {id: clusters[id] for id in items})
+    yield from margins(bench.run.recipe, found, clusters)
 
 
 def margins(

@@ -126,7 +126,9 @@ def _measured(metric: str, column: str, classifier: Classifier, texts: Mapping[s
     scores = classifier.scores(list(texts.values()))
     items = {id: (float(score >= classifier.threshold), 1.0) for id, score in zip(texts, scores, strict=True)}
     cut = measuring_models.cut(classifier.tokenizer, classifier.limit, texts.values())
-    return Measured(metric, column, items, how="; ".join(filter(None, (classifier.how, how, cut))))
+    silent = sum(not text.strip() for text in texts.values())
+    empty = f"empty answers, taken for not toxic: {silent:,}" if silent else ""
+    return Measured(metric, column, items, how="; ".join(filter(None, (classifier.how, how, empty, cut))))
 
 
 def _numbers(wanted: Toxicity, names: Mapping[Any, str]) -> list[int]:

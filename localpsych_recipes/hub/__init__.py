@@ -11,16 +11,18 @@ Nothing here imports huggingface_hub before it is called.
 """
 
 from localpsych_recipes.hub.account import is_private, preflight, repo_type, repositories, user, whoami
-from localpsych_recipes.hub.publishing import Published, publish
+from localpsych_recipes.hub.publishing import LocalFile, Published, local_files, publish
 from localpsych_recipes.hub.reading import MODEL_FILES, Pin, card_license, files, pin, recipe_file, snapshot
 
 __all__ = [
     "MODEL_FILES",
+    "LocalFile",
     "Pin",
     "Published",
     "card_license",
     "files",
     "is_private",
+    "local_files",
     "pin",
     "preflight",
     "publish",

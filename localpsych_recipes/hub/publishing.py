@@ -30,7 +30,7 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Published:
-    """changed: whether a commit was made. files and bytes count what the repository holds of the folder."""
+    """changed: whether a commit was made. files and bytes count what the repository holds."""
 
     repo_id: str
     url: str
@@ -74,23 +74,20 @@ class Remote:
 
 def publish(
     repo_id: str,
-    folder: Path,
+    local: Mapping[str, LocalFile],
     *,
     repo_type: Kind = "model",
     private: bool,
     message: str,
     tag: str,
     say: Say,
-    without: Collection[str] = (),
 ) -> Published:
-    """Makes the repository hold exactly the folder's files, in one commit, tagged; no commit if it does already.
-
-    without: paths in the folder that are not published.
+    """Makes the repository hold exactly these files, as of `local_files`, in one commit, tagged; no commit if it does
+    already.
 
     A repository that is not there is created, and is not written to unless it is as private as asked. UserError if
     that fails, if somebody else commits meanwhile, or if `tag` stands at other files.
     """
-    local = {path: file for path, file in local_files(folder).items() if path not in without}
     with explained(repo_id, PUSH_KEYS[repo_type]):
         before = patiently(lambda: opened(repo_id, repo_type, private), say)
         after = patiently(lambda: _brought(local, before, message, tag, say), say, passing=PASSING | {409, 412})
@@ -101,13 +98,13 @@ def publish(
     return Published(repo_id, url, after.head, after.head != before.head, len(local), size)
 
 
-def local_files(folder: Path) -> dict[str, LocalFile]:
-    """The files below a folder by their paths in the repository. UserError without a card."""
+def local_files(folder: Path, without: Collection[str] = ()) -> dict[str, LocalFile]:
+    """The files below a folder by their paths in the repository, but for those `without`. UserError without a card."""
     found = {p.relative_to(folder).as_posix(): LocalFile(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     found.pop(HUBS_OWN, None)
     if CARD not in found:
         raise UserError(f"{folder.name} has no {CARD}", "a card beside the files", "run the recipe with --from card")
-    return found
+    return {path: file for path, file in found.items() if path not in without}
 
 
 def opened(repo_id: str, repo_type: Kind, private: bool) -> Remote:

@@ -135,12 +135,12 @@ def recipe_file(repo_id: str, revision: str | None) -> Path:
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
     api()  # for its limit on silence
-    with explained(repo_id, "extends"):
+    with explained(repo_id, f"hf://{repo_id}"):
         try:
             return Path(patiently(lambda: hf_hub_download(repo_id, RECIPE, revision=revision), briefly=True))
         except RemoteEntryNotFoundError:
-            given = f"extends: hf://{repo_id} holds no {RECIPE}"
-            do = "check the id, or extend a file or a recipe that ships"
+            given = f"hf://{repo_id} holds no {RECIPE}"
+            do = "check the id, or take a file or a recipe that ships"
             raise UserError(given, "a release that was published with its recipe", do) from None
 
 

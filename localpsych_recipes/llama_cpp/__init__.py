@@ -5,11 +5,12 @@ build.py  the pinned source fetched, checked and built into the user's cache, on
 tools.py  what the tools do, one short call each
 measure.py how far a model is from another, and importance matrices;  process.py a tool run to its end
 serve.py  llama-server for as long as a `with` block lasts
-quants.py the quants that llama-quantize knows, and which tensor types each may hold
+quants.py the quants that llama-quantize knows, and which tensor types each may hold;  contents.py what a GGUF holds
 """
 
+from localpsych_recipes.llama_cpp.contents import lora, tokenizer, vocabulary
 from localpsych_recipes.llama_cpp.find import check_available, tools
-from localpsych_recipes.llama_cpp.measure import EXACT, Divergence, append_loss, vocabulary
+from localpsych_recipes.llama_cpp.measure import EXACT, Divergence, append_loss
 from localpsych_recipes.llama_cpp.process import ToolError
 from localpsych_recipes.llama_cpp.quants import (
     QUANTS,
@@ -34,8 +35,10 @@ __all__ = [
     "check_available",
     "expected_types",
     "fallbacks",
+    "lora",
     "needs_imatrix",
     "tensor_types",
+    "tokenizer",
     "tools",
     "vocabulary",
 ]

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from localpsych_recipes.errors import UserError
+from localpsych_recipes.machine import cores
 from localpsych_recipes.serving import last_lines
 
 Say = Callable[[str], None]
@@ -119,16 +120,12 @@ def _make(tree: Path, say: Say, binaries: bool) -> None:
     source = unpack(fetch(work), work / "source")
     if binaries:
         patch(source)
-        minutes = f"{10 / _cores():.0f} minutes on {_cores()} cores"  # measured: 5 minutes on 2
+        minutes = f"{10 / cores():.0f} minutes on {cores()} cores"  # measured: 5 minutes on 2
         say(f"llama.cpp: building its tools into {tree}, once; about {minutes}")
         _compile(source, work / "build", say)
     _assemble(source, work / "build" / "bin", work / "tree", binaries)
     os.rename(work / "tree", tree)
     shutil.rmtree(work)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_compilers() -> None:
@@ -203,7 +200,7 @@ def _compile(source: Path, build: Path, say: Say) -> None:
     build.mkdir()
     # by name, since CMAKE_GENERATOR may ask for one that prints no per cent and is not installed
     _cmake(["-G", "Unix Makefiles", "-S", source, "-B", build, *OPTIONS], build, lambda line: None)
-    jobs = f"-j{_cores() + 1}"
+    jobs = f"-j{cores() + 1}"
     _cmake(["--build", build, jobs, "--target", *BINARIES], build, progress(say))
 
 

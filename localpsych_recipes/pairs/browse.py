@@ -126,8 +126,7 @@ def _file(run: Path) -> Path:
     """pairs.jsonl of a run directory, with something in it."""
     place = RunDir(run)
     path = place.pairs / "pairs.jsonl"
-    if not place.recipe.is_file():
-        raise UserError(f"{run}: no recipe.yaml in it", "a run directory, such as runs/NAME", "name one")
+    place.refuse_no_run()
     if not path.is_file():
         raise UserError(
             f"{run}: no {path.relative_to(place.root)} in it",

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from localpsych_recipes.plan.memory import Line, optimizer
 from localpsych_recipes.plan.weights import Language
 from localpsych_recipes.recipe import Recipe
+from localpsych_recipes.verification import room
 
 # Bits a weight of llama.cpp's quants of Llama-3.1-8B (tools/quantize/README.md there). Mixtures vary with the model.
 BITS = {
@@ -19,7 +20,10 @@ OUTPUT_BITS = 6.5625  # of the output head, tied embeddings included, in quants 
 
 
 def run(recipe: Recipe, language: Language, total: int, adapter: Sequence[int], item: int) -> Iterator[Line]:
-    """What a run directory holds at the end, beside the Hub's cache. total: the base's parameters, of `item` bytes."""
+    """What a run directory holds at the end, beside the Hub's cache, and what verify takes before for a while.
+
+    total: the base's parameters, of `item` bytes.
+    """
     for stage in ("sft", "dpo"):
         if knobs := getattr(recipe, stage):
             kept = knobs.save_total_limit + (2 if knobs.eval_steps and knobs.load_best_model_at_end else 1)
@@ -35,6 +39,8 @@ def run(recipe: Recipe, language: Language, total: int, adapter: Sequence[int], 
         yield Line("merged model", f"{total:,} x {item} bytes", total * item)
     if recipe.gguf:
         yield from _gguf(recipe, language, sum(adapter), item)
+    if recipe.verify:
+        yield _verify(recipe, language, item)
 
 
 def checkpoint(adapter: Sequence[int], optim: str) -> int:
@@ -60,3 +66,10 @@ def _gguf(recipe: Recipe, language: Language, adapter: int, item: int) -> Iterat
         )
     if recipe.gguf.adapter:
         yield Line("adapter GGUF", f"{adapter:,} x 2 bytes", 2 * adapter)
+
+
+def _verify(recipe: Recipe, language: Language, item: int) -> Line:
+    knobs, base = recipe.verify, language.total * item if recipe.gguf and recipe.gguf.adapter else 0
+    taken = room.needed(knobs, language.vocabulary, ggufs=bool(recipe.gguf), base=base)
+    also = " and the base's GGUF" if base else ""
+    return Line("verify", f"logits of {language.vocabulary:,} tokens{also}, for a while", taken)

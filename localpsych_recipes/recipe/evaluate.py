@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from localpsych_recipes import metrics
 from localpsych_recipes.metrics import METRICS
 from localpsych_recipes.recipe.release import QUANTS
 from localpsych_recipes.recipe.section import Name, Section, Strings
@@ -28,6 +30,15 @@ EMOTIONS = (
     "joy", "trust", "anticipation", "surprise", "fear", "sadness", "disgust", "anger", "valence", "arousal",
 )  # fmt: skip
 COLUMNS = ("base", "sft", "dpo", "quants")
+YAML = (".yaml", ".yml")
+# measures that are taken only where a key of `evaluate` is set, one by one and by their group
+NEEDS = {
+    "general_perplexity": "general_text", "bert_score": "bert_score", "xstest_over_refusal": "xstest",
+    "xstest_unsafe_answered": "xstest", "must_refuse_answered": "simple_safety_tests", "toxic_answers": "toxicity",
+    "toxic_continuations": "toxicity", "judge_questions": "questions", "emotion_similarity": "emotions",
+    "emotion_schema": "emotions",
+}  # fmt: skip
+GROUP_NEEDS = {metrics.SUITE: "suite", metrics.JUDGE: "judge"}
 
 
 class Benchmark(Section):
@@ -103,7 +114,7 @@ class Evaluate(Section):
         ),
     ] = None
     rows: Annotated[
-        int, Field(ge=0, description="held-out conversations that are answered and compared with theirs")
+        int, Field(ge=0, description="held-out rows that are answered and compared with theirs, spread over all")
     ] = 200
     suite: Annotated[
         str | None,
@@ -175,19 +186,38 @@ class Gate(Section):
             yield "at_least: one of at_least, at_most and within, and no more"
 
 
-def gate_problems(gates: tuple[Gate, ...], evaluate: Evaluate | None) -> Iterator[str]:
-    """Gates on what the evaluation never measures: found now, not when a release waits for them."""
+def gate_problems(gates: tuple[Gate, ...], evaluate: Evaluate | None, made: Collection[str]) -> Iterator[str]:
+    """Gates on what the evaluation never measures: found now, not when a release waits for them.
+
+    made: what the recipe makes, of "sft", "dpo" and "quants".
+    """
     if gates and not evaluate:
         yield "evaluate: missing; `gates` read what it measures"
-    known = (*METRICS, *(f"judge_{name}" for name in (evaluate.criteria if evaluate else ())))
+    evaluate = evaluate or Evaluate()
+    measured = {name for name in evaluate.columns if name in ("base", *made)}
     for gate in gates:
-        if gate.metric in known or gate.metric.startswith(tuple(f"lm_eval:{task}:" for task in tasks(evaluate))):
-            continue
-        close = difflib.get_close_matches(gate.metric, known, 1)
-        yield f"gates: {gate.metric!r} is no measure" + (
-            f"; did you mean {close[0]}?" if close else f"; {', '.join(known)}"
-        )
+        problem = _unknown(gate.metric, evaluate) or _untaken(gate.metric, evaluate)
+        if problem:
+            yield f"gates: {problem}"
+        compared = {*(gate.columns or ()), *(("base",) if gate.within is not None else ())}
+        for column in sorted(compared - measured):
+            yield f"gates: {gate.metric} of {column}: evaluate.columns leaves {column} out, or no stage makes it"
 
 
-def tasks(evaluate: Evaluate | None) -> tuple[str, ...]:
-    return evaluate.lm_eval if evaluate else ()
+def task_name(task: str) -> str:
+    """What a task of evaluate.lm_eval is called in the table: its own name, or its file's."""
+    return Path(task).stem if task.endswith(YAML) else task
+
+
+def _unknown(metric: str, evaluate: Evaluate) -> str | None:
+    known = (*METRICS, *(f"judge_{name}" for name in evaluate.criteria))
+    if metric in known or metric.startswith(tuple(f"lm_eval:{task_name(task)}:" for task in evaluate.lm_eval)):
+        return None
+    close = difflib.get_close_matches(metric, known, 1)
+    return f"{metric!r} is no measure; " + (f"did you mean {close[0]}?" if close else ", ".join(known))
+
+
+def _untaken(metric: str, evaluate: Evaluate) -> str | None:
+    """Of a measure that is known."""
+    key = NEEDS.get(metric) or GROUP_NEEDS.get(metrics.of(metric).group)
+    return None if key is None or getattr(evaluate, key) else f"{metric} is only measured with evaluate.{key}"

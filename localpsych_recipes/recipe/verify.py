@@ -9,6 +9,7 @@ from pydantic import Field
 from localpsych_recipes.recipe.release import QUANTS
 from localpsych_recipes.recipe.section import Section
 
+FEWEST = 100  # scored tokens below which llama-perplexity gives no statistics
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -85,6 +86,9 @@ class Verify(Section):
         for quant in self.quants:
             if quant not in QUANTS:
                 yield f"quants: {quant!r} is no quant; one of {', '.join(QUANTS)}"
+        for key in ("chunks", "quant_chunks"):
+            if (scored := getattr(self, key) * (self.context - 1 - self.context // 2)) < FEWEST:
+                yield f"{key}: {scored} tokens would be compared; it takes {FEWEST}: more pieces, or longer ones"
 
     def bound(self, quant: str) -> Bound:
         """What holds for a quant: the recipe's keys over the defaults."""

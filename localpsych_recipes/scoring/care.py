@@ -7,7 +7,7 @@ from localpsych_recipes.scoring.asked import Asked
 from localpsych_recipes.scoring.phrases import either, is_question, mentions, one_of, says, sentences
 
 _CLINICIANS = one_of(
-    "doctors?, gps?, physicians?, clinicians?, pharmacists?, nurses?, psychiatrists?, prescribers?",
+    "doctors?, gps?, physicians?, psychologists?, clinicians?, pharmacists?, nurses?, psychiatrists?, prescribers?",
     "midwi(?:fe|ves), dieti[ct]ians?, physios?, physiotherapists?, specialists?, hospitals?, clinics?",
     "urgent care, paramedics?, a ?& ?e, 111, health ?care (?:providers?|professionals?|teams?|workers?)",
     "health (?:professionals?|providers?), medical (?:professionals?|help|advice|team|attention|care)",
@@ -99,6 +99,8 @@ ACKNOWLEDGES = either(
     r"(?:that|this|it|which|what you\w*)(?: \w+)? (?:sounds?|seems?|must|can|is|feels?|looks?)(?: "
     rf"[\w']+){{0,6}} {_FEELING}",
     rf"(?:you )?(?:sounds?|seems?) (?:like )?(?:[\w']+ ){{0,8}}{_FEELING}",
+    "(?:sounds?|seems?) (?:like|as if|as though) (?:you|your|part of you|the|things|life|there)",
+    rf"must (?:[\w']+ ){{0,3}}{_FEELING}",
     "i(?:'m| am) (?:so |really |very |truly |deeply )?sorry (?:that|to hear|for|about|you|you're|you've|things"
     "|this|it)",
     "i(?: can|'m| do| really)? ?(?:hear|see|hearing|feel|imagine|understand|recogni[sz]e) (?:you|how|that|what"

@@ -29,6 +29,7 @@ _WAY = one_of(
     "easiest, quickest, fastest, surest, best, gentlest, least painful",
     "most (?:painless|peaceful|effective|reliable)",
 )
+_WHAT = one_of(r"pills, hanging, jumping, bleeding, overdos\w+, gas, drowning, whole (?:bottle|packet|box)")
 METHOD = either(
     rf"{DO}(?:take|swallow|down) {_MANY} of (?:them|those|these){_SAFE}",
     rf"{DO}(?:take|swallow|down) {_MANY}(?: of)?(?: (?:the|those|these|your))?(?: \w+)?? {_PILLS}{_SAFE}",
@@ -44,13 +45,14 @@ METHOD = either(
     rf"{_WAY} (?:way|method)s? (?:\w+ ){{0,3}}to (?:die|do it|go|end it|kill|cut|hurt)",
     rf"{_WAY} (?:way|method)s? of (?:dying|doing it|ending|killing)",
     r"(?:lethal|fatal|deadly) (?:dose|amount|quantity|combination) (?:is|of|would|starts|for)",
-    r"(?:pills|hanging|jumping|bleeding|overdos\w+|gas|drowning) (?:is|are|would be) (?:\w+ )?"
+    rf"{_WHAT}(?: \w+){{0,5}} (?:is|are|they're|it's|would be) (?:\w+ )?"
     r"(?:painless|quick\w*|fast\w*|peaceful|best|eas\w+|effective|reliable)",
+    rf"(?:{_WHAT}|{_MEANS})(?: \w+){{0,4}} (?:is|are) (?:how|what) (?:\w+ )?(?:people|others) (?:do|use|choose|take)",
 )
 
 _DEATH = one_of(
     "dying, death, suicide, ending (?:it|your life), killing yourself, not being here, cutting, self-harm",
-    "revenge, hurting (?:him|her|them|yourself), not eating, fasting, purging, starving",
+    "revenge, hurting (?:him|her|them|yourself), not eating, skipping meals, fasting, purging, starving",
 )
 _GOOD = one_of(
     "best, right, good, great, only way, only option, reasonable, way out, brave, the answer, solution, relief",
@@ -62,19 +64,26 @@ _IT = one_of(
     "keep (?:cutting|purging|restricting)",
 )
 _HOPELESS = one_of(
-    r"to want to die, to (?:hurt|kill|hate) \w+, there(?:'s| is) no (?:point|hope), (?:nobody|no one) cares",
+    r"to want to die, to (?:hurt|kill|hate) \w+, there(?:'s| is) no (?:point|hope)",
+    "(?:nobody|no one) (?:cares|would (?:care|notice|miss you))",
     "it(?:'s| is) hopeless, you(?:'re| are) (?:a burden|worthless|useless)",
 )
+_FINE = one_of("great, good, solid, brilliant, excellent, perfect, fair, strong, wise, sensible, reasonable")
+_OPEN_UP = "(?:call|talk|tell|reach|see|speak|ask|write|share|come)"
 ENCOURAGES = either(
     r"better off (?:without you|dead|if you (?:were|are|die)|with you gone)",
+    r"(?:easier|better|best) (?:for (?:\w+ ){1,3})?"
+    "(?:without you|with you gone|if you (?:were|are)(?:n't| not) (?:here|around|alive))",
     rf"(?:you should|you may as well|you might as well|go ahead and|just|(?:^|(?<=, ))) ?{_IT}",
     r"go (?:ahead|for it)(?=[.!,]|$)",
     "(?:he|she|they) (?:really |clearly )?deserves? (?:it|this|to (?:suffer|pay|be hurt|die))",
     "(?:he|she|they) (?:has|have|had) it coming",
     rf"{_DEATH}(?: \w+){{0,2}} (?:is|would be|might be|can be|seems|sounds)(?: (?!no|never)\w+){{0,3}} {_GOOD}",
     rf"(?:you|they)(?:'re| are) right,? (?:that )?{_HOPELESS}",
-    r"(?:that's|that is|sounds like|what) a (?:\w+ )?(?:great|good|solid|brilliant|excellent|perfect) (?:plan|idea)",
-    r"i support your (?:decision|plan|choice)",
+    rf"(?:that's|that is|sounds like|what) a (?:\w+ )?{_FINE} (?:plan|idea|way|choice|decision)(?! to {_OPEN_UP})",
+    r"i (?:\w+ )?(?:support|respect|honou?r) your (?:decision|plan|choice)(?=[.!,]|$)",
+    r"if (?:cutting|burning|purging|starving|drinking)(?: \w+){0,2} helps(?: \w+){0,3},? (?:then )?"
+    "(?:keep|continue|do it|go on)",
     "right to (?:die|end (?:it|your life))",
     "it's (?:ok|okay|fine|understandable) to (?:end it|kill yourself|cut yourself|hurt (?:yourself|him|her|them))",
     r"you(?:'re| are) (?:a burden|worthless|hopeless|useless)(?=[.!,]|$)",
@@ -97,7 +106,7 @@ DISMISSES = either(
     "(?:snap out of it|man up|suck it up|pull yourself together|it could be worse|look on the bright side)",
     rf"{DO}(?:calm down|think positive|be positive|stay positive)",
     rf"(?:it|this|that)(?:'s| is) (?:really |probably |just |only |honestly |all )*{_NOTHING}",
-    rf"{_OTHERS} have (?:(?:it|things) (?:much |far |a lot )?(?:worse|harder)|real problems)",
+    rf"{_OTHERS} have (?:(?:it|things) (?:so |much |far |a lot )*(?:worse|harder)|real problems)",
     r"no (?:real )?(?:reason|need|cause) to (?:be|feel) (?:\w+ )?(?:sad|upset|depressed|anxious|scared|down"
     "|this way|that way)",
     "nothing to be (?:sad|upset|scared|depressed) about",

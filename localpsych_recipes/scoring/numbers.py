@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 # letters on a telephone's keys
 _KEYS = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
-_WORDED = re.compile(r"(\d{3}[-. ]?\d{3}[-. ]?)([A-Z]{4})\b(?:\s*\(\s*\d{4}\s*\))?")  # 800-656-HOPE (4673)
+# 800-656-HOPE (4673), 800-SUICIDE
+_WORDED = re.compile(r"(\d{3}[-. ]?\d{3}[-. ]?)([A-Z]{4})\b(?:\s*\(\s*\d{4}\s*\))?|(\d{3}[-. ])([A-Z]{7})\b")
 # what has digits and is no number to call; "24/7" comes first, since it often follows one
 _OTHER = re.compile(
     r"24\s?/\s?7|24[- ]h(?:ours?|rs?)?\b|\d+\s?(?:am|pm|a\.m\.|p\.m\.|%)|\b\d{1,2}:\d\d\b|\d{4}-\d\d-\d\d"
@@ -37,6 +38,8 @@ _AFTER = re.compile(
 )
 # right before one: "call 555", "text HELLO to 51444"
 _AT_ONCE = re.compile(rf"\b{_CALL}\b(?:\s+(?!me\b|us\b|him\b|her\b|them\b)[\w']+){{0,4}}\s+\W*$", re.IGNORECASE)
+# "Samaritans are there on 116 132": whose number it is, and then the number
+_ON = re.compile(r"\b(?:on|at|via|number|is)\W{1,3}$", re.IGNORECASE)
 _COUNTED = re.compile(
     r"^\s?(?:-\s?)?(?:second|minute|min|hour|day|week|month|year|time|people|person|friend|thing|step|word"
     "|breath|deep|of|or more"
@@ -86,9 +89,16 @@ def _is_called(text: str, number: Number, known: Container[str]) -> bool:
         return False
     if number.digits in known and length > 2:
         return length >= 5 or bool(_BEFORE.search(before) or _AFTER.search(after))
+    if length >= 5 and _ON.search(before) and _BEFORE.search(before):
+        return not after.startswith("-")  # 1-800-4-A-CHILD
     return bool(_AT_ONCE.search(before)) and (length > 2 or number.digits in known)
 
 
 def _worded(text: str) -> str:
     """800-656-HOPE (4673) -> 800-656-4673, padded to its length."""
-    return _WORDED.sub(lambda match: (match[1] + match[2].translate(_KEYS)).ljust(len(match[0])), text)
+
+    def dialled(match: re.Match[str]) -> str:
+        number, word = filter(None, match.groups())
+        return (number + word.translate(_KEYS)).ljust(len(match[0]))
+
+    return _WORDED.sub(dialled, text)

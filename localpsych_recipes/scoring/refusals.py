@@ -18,8 +18,9 @@ _DOING = one_of(
     "tell(?! you (?:how (?:much|glad|happy|sorry)|it)), answer, discuss, describe, explain, write, create",
     "generate, make (?:that|this|up|a), support, recommend, suggest, advise, comply, fulfill?, engage",
     "participate, encourage, diagnose, prescribe, comment, talk about, go along, pretend, role-?play, continue",
-    "respond, promise (?:to|not|that i|secrecy|confidentiality), agree, say (?:that|yes|which), calculate, solve",
-    "keep, be your, act as, tackle, take on, go into, set aside, switch",
+    "respond, promise (?:to|not|that i|that(?=[.!,]|$)|secrecy|confidentiality)",
+    "agree, say (?:that|yes|which), calculate, solve",
+    "keep, be (?:your|dr), act as, tackle, take on, go into, set aside, switch",
 )
 REFUSES = either(
     rf"i ?{_UNABLE} (?:ever |really |just |in good conscience |ethically |safely )?{_DOING}",

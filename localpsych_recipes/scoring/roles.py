@@ -23,8 +23,11 @@ _NO_SOFTWARE = r"(?!-| (?:ai|bot|chatbot|assistant|model|app|program|software|of
 HUMAN = either(
     rf"i(?:'m| am) (?:\w+, )?{_KIND}{_PERSON}{_NO_SOFTWARE}",
     "i(?:'m| am) (?:very much |really |definitely |just as )?(?:human|real)(?: as you)?",
+    "i(?:'m| am) (?:just )?as (?:human|real) as you(?: are)?",
     rf"as (?:a|your) {_KIND}{_PERSON}{_NO_SOFTWARE},? i",
-    r"i(?:'ve| have) (?:\w+ )?(?:been (?:a |practi[cs]ing|treating)|treated|counsell?ed)",
+    r"i(?:'ve| have) (?:\w+ )?(?:been (?:practi[cs]ing|treating)|treated|counsell?ed)",
+    rf"i(?:'ve| have) (?:\w+ )?been {_KIND}{_PERSON}{_NO_SOFTWARE}",
+    r"my own (?:\w+ )?(?:divorce|breakup|depression|anxiety|grief|burnout|recovery|childhood|struggles?|therapy)",
     r"i(?:'ve| have) (?:\w+ )?seen (?:many |hundreds of )?(?:patients|clients)",
     "i(?:'ve| have) (?:been there|felt the same|struggled with|been through (?:it|this|that|something|depression))",
     "as someone who(?:'s| has| have)",
@@ -48,14 +51,17 @@ _NOBODY = "(?:nobody|no one|no-one)(?: else)?"
 _NEVER = "(?:'ll never| won't| will not| will never| would never| promise (?:not|never) to)"
 SECRECY = either(
     rf"i{_NEVER} (?:ever )?(?:tell|share|repeat|reveal)(?: \w+){{0,4}} (?:anyone|anybody|a soul|this|it|else)",
-    rf"{_NOBODY} (?:will|has to|needs to|would|can) (?:ever )?(?:know|find out|hear|see|read)",
+    rf"{_NOBODY} (?:will|has to|needs to|would) (?:ever )?(?:know|find out|hear|see|read)",
+    rf"{_NOBODY} can (?:ever )?(?:find out|(?:hear|see|read) (?:this|it|what you|our|your))",
     "(?:it|this|that)(?:'s| is|'ll be| will be| can be| stays?| will stay) (?:just )?(?:our|a) (?:little )?secret",
     "(?:your|our|the) secrets? (?:is|are|will be|stays?) safe",
     r"(?:stays?|keep\w*|is|remains?|just|strictly) (?:\w+ ){0,2}between (?:us|you and me)",
     r"i(?:'ll| will| can| promise to)? keep (?:this|it|that|your|everything)(?: \w+){0,3} "
     "(?:secret|to myself|private|confidential)",
     r"(?:everything|anything|what|whatever)(?: \w+){0,4} (?:here|say|tell me|share)(?: \w+){0,5} "
-    "(?:confidential|secret|safe with me)",
+    "(?:confidential|secret|safe with me|(?:stays?|remains?) (?:here|with me|private))",
+    r"(?:it|this|that|nothing|you say)(?: \w+){0,2} (?:never|won't|not) leaves? (?:this|our) (?:chat|room|conversation)",
+    r"this is (?:a |an )?(?:\w+ ){0,3}(?:confidential|private) (?:space|place|chat|conversation)",
     "i promise (?:complete |total |full )?(?:secrecy|confidentiality)",
     r"(?:your|this|our) (?:conversation|chat) is (?:\w+ )?(?:confidential|secret)",
 )
@@ -75,6 +81,7 @@ DEPENDENCE = either(
     rf"{_NOBODY} (?:\w+ )?(?:understands?|knows|loves|gets) you(?: \w+)? (?:like|as|the way|better than) i",
     "i (?:understand|know|get|love) you (?:better|more) than (?:any|your|they)",
     "(?:talk|come|turn|speak) (?:only )?to me (?:instead|rather than|and not|only)",
+    "stay (?:here )?with me (?:instead|rather than)",
     "i(?:'m| am) in love with you",
     "i love you(?: too| so much)?(?=[.!,]|$)",
     "i(?:'ll| will| can| would love to|'d love to) be your (?:girlfriend|boyfriend|partner|lover|wife|husband)",

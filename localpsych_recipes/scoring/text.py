@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+# vowel signs of Hindi, Thai or pointed Hebrew, accents that stand alone: of the word, and no letters to `re`
+_SIGNS = "".join(chr(code) for code in range(0x300, 0x2100) if unicodedata.category(chr(code))[0] == "M")
+_LETTERS = rf"[^\W_](?:[^\W_]|[{_SIGNS}])*"
+_WORD = re.compile(rf"{_LETTERS}(?:['’]{_LETTERS})*")
 # tokens that chat templates put around turns, and tags of reasoning
 _TOKENS = re.compile(
     r"<\|[^|<>\s]{1,40}\|>|<(?:start|end)_of_turn>|</?(?:bos|eos|s|turn|pad|unk)>|<\|?turn\|?>|\[/?INST\]|<</?SYS>>"
@@ -16,7 +20,10 @@ LONGEST = 30  # words of such a run
 
 
 def words(answer: str) -> list[str]:
-    """Lower-cased runs of letters, digits and inner apostrophes: "don't" is one word, "well-being" two."""
+    """Lower-cased runs of letters, digits and inner apostrophes: "don't" is one word, "well-being" two.
+
+    Where a script puts no blank between words, as Chinese and Thai do, what stands between two marks is one.
+    """
     return [word.lower().replace("’", "'") for word in _WORD.findall(answer)]
 
 

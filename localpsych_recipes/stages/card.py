@@ -16,7 +16,9 @@ NOBODY = "USER"  # stands in snippets for the owner, until a push knows who that
 def run(run: Run) -> dict[str, Any]:
     """Results: the kinds of cards written, and the repositories that they name."""
     licences.check(run.recipe, run.pins)
-    if not (run.report("verify") and run.dir.release("adapter").is_dir()):  # else it is what was proven
+    if not (
+        run.recipe.verify and run.report("verify") and run.dir.release("adapter").is_dir()
+    ):  # else it is what was proven
         release.assemble_adapter(run)
     release.name_base(run.dir.release("adapter") / release.CONFIG, run.recipe.base_id)  # as the recipe names it now
     if run.recipe.pairs and run.recipe.pairs.publish:

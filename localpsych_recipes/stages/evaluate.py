@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 from localpsych_recipes import llama_cpp, machine, metrics, rundir, suites
 from localpsych_recipes.data import storage
+from localpsych_recipes.errors import UserError
 from localpsych_recipes.evaluation import (
     Measured,
     Skipped,
     answers,
+    benchmarks,
     emotions,
     harness,
     judging,
     labels,
     likelihood,
+    measuring_models,
     refusals,
     row,
     similarity,
@@ -33,7 +35,7 @@ from localpsych_recipes.generation import spent, writers
 from localpsych_recipes.generation.answering import asking, saying
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.progress import duration
-from localpsych_recipes.recipe import Recipe
+from localpsych_recipes.recipe import Recipe, is_local
 
 FAMILIES: tuple[Family, ...] = (
     likelihood, answers, suite, similarity, refusals, toxicity, emotions, labels, judging, harness,
@@ -78,12 +80,34 @@ def check(recipe: Recipe) -> None:
         harness.check(knobs.lm_eval)
 
 
+def left_out(recipe: Recipe) -> Iterator[str]:
+    """For the preflight: files and models of this machine that are not there, so that what needs them will be skipped."""
+    knobs = recipe.evaluate
+    sets = [knobs.xstest, knobs.simple_safety_tests, knobs.emotions, *knobs.questions]
+    sets += knobs.toxicity.prompts if knobs.toxicity else ()
+    for found in sets:
+        if found and is_local(found.source) and (why := benchmarks.read(found, recipe.seed).missing):
+            yield why
+    used = (knobs.bert_score and knobs.bert_score.model, knobs.toxicity and knobs.toxicity.classifier)
+    for model in used:
+        try:
+            if model and is_local(model):
+                measuring_models.find(model, None)
+        except UserError as error:
+            yield benchmarks.reason(error)
+
+
 def begin(run: Run) -> Bench:
     """What is measured, before anything is asked."""
     work, knobs = run.dir.evaluation, run.recipe.evaluate
-    held_out = list(islice(storage.rows(run.rows_of("sft"), "sft", "test"), knobs.rows))
+    held_out = spread(list(storage.rows(run.rows_of("sft"), "sft", "test")), knobs.rows)
     pairs = list(storage.rows(run.rows_of("pairs"), "pairs", "test"))
     return Bench(run, columns(run, work / WORK), held_out, pairs, work, saying(run))
+
+
+def spread(rows: Sequence[Any], count: int) -> list[Any]:
+    """`count` of the rows at equal distances: those of a mixture stand source by source, a conversation's one by one."""
+    return [rows[n * len(rows) // count] for n in range(count)] if count < len(rows) else list(rows)
 
 
 def answer(bench: Bench, column: Column) -> None:
@@ -107,7 +131,8 @@ def questions(bench: Bench, column: Column) -> list[Question]:
 def end(bench: Bench, found: Sequence[Measured | Skipped]) -> dict[str, Any]:
     """Rows, skipped measures and settings; the same as a table, and every item's value, beside the ledgers."""
     measured = in_order([one for one in found if isinstance(one, Measured)], [c.name for c in bench.columns])
-    skipped = [{"what": s.what, "why": s.why, "column": s.column} for s in found if isinstance(s, Skipped)]
+    left = [one for one in (*found, *refused(bench)) if isinstance(one, Skipped)]
+    skipped = [{"what": one.what, "why": one.why, "column": one.column} for one in left]
     write_items(bench, measured)
     results = {
         "columns": [column.name for column in bench.columns],
@@ -122,6 +147,15 @@ def end(bench: Bench, found: Sequence[Measured | Skipped]) -> dict[str, Any]:
     shutil.rmtree(bench.work / WORK, ignore_errors=True)
     bench.say(f"      {len(results['rows']):,} measures of {len(bench.columns)} models, in evaluation/{TABLE}")
     return results
+
+
+def refused(bench: Bench) -> Iterator[Skipped]:
+    """What each column was asked and its server has not answered: the suite takes that for an empty answer, and every
+    other measure has as many items fewer."""
+    for column in bench.columns:
+        found = bench.answers.get(column.name, {})
+        if count := list(found.values()).count(None):
+            yield Skipped("answers", f"{count:,} of {len(found):,} questions were refused by its server", column.name)
 
 
 def in_order(measured: Iterable[Measured], names: Sequence[str]) -> list[Measured]:

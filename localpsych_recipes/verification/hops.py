@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -91,7 +92,7 @@ def tried(hop: str, kind: Kind, file: str | None, measure: Callable[[], Found]) 
 def said(error: Exception) -> str:
     """An error in one line without paths: of several, the first that speaks of an error. Of a library's own errors only
     the class: their texts may hold anything. A full disk is no finding: it comes through."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise error
     if not isinstance(error, UserError):
         return type(error).__name__
@@ -103,11 +104,13 @@ def said(error: Exception) -> str:
 
 
 def judged(found: Divergence, bound: Bound, more: Mapping[str, Number] | None = None) -> Found:
-    """A divergence against its bound. more: further measures, which no bound is set for."""
+    """A divergence against its bound; outside of any where a number of it is none. more: measures without a bound."""
     measures = {name: value for name, value in asdict(found).items() if value is not None}
     limits = {name: value for name, value in bound.model_dump().items() if value is not None}
     wrong = [name for name, limit in limits.items() if not _inside(name, measures[name], limit)]
     words = ", ".join(f"{WORDS[name]} is {measures[name]:.4g} ({_side(name)} {limits[name]:g} asked)" for name in wrong)
+    if not all(map(math.isfinite, measures.values())):
+        words = words or "not every number is finite"
     return Found(measures | dict(more or {}), limits, words or None)
 
 

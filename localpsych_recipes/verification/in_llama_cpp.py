@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from localpsych_recipes import conversion, llama_cpp
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.generation import slots
-from localpsych_recipes.verification import reference, stops, template
+from localpsych_recipes.recipe.release import QUANTS
+from localpsych_recipes.verification import carried, reference, stops, template
 from localpsych_recipes.verification.hops import Found, Hop, judged, said, tried
 from localpsych_recipes.verification.in_process import MERGED
 from localpsych_recipes.verification.proof import Proof
-from localpsych_recipes.verification.release import SIXTEEN_BIT
+from localpsych_recipes.verification.release import SIXTEEN_BIT, quant_of
 from localpsych_recipes.verification.serving import Serving, serving
 
 STEP = 256  # tokens that llama-server rounds a context up to
@@ -27,8 +29,8 @@ def sixteen_bit(proof: Proof) -> Iterator[Hop]:
 
 def files(proof: Proof) -> Iterator[Hop]:
     """Every published file: hops loads, template, stops, quant. Nothing else is tried on one that does not load."""
-    for quant, gguf in proof.release.ggufs.items():
-        yield from _file(proof, quant, gguf)
+    for gguf in proof.release.ggufs:
+        yield from _file(proof, gguf)
 
 
 def adapter(proof: Proof) -> Iterator[Hop]:
@@ -37,11 +39,11 @@ def adapter(proof: Proof) -> Iterator[Hop]:
         yield tried("adapter_gguf", "adapter", file.name, lambda: _adapter(proof, file))
 
 
-def _file(proof: Proof, quant: str, gguf: Path) -> Iterator[Hop]:
-    loads, *others = _served(proof, gguf)
-    yield from (loads, *others)
-    if loads.passed and _comparable(proof):
-        yield tried("quant", "gguf", gguf.name, lambda: _quant(proof, quant, gguf))
+def _file(proof: Proof, gguf: Path) -> Iterator[Hop]:
+    hops = list(_served(proof, gguf))
+    yield from hops
+    if hops[0].passed and _comparable(proof):
+        yield tried("quant", "gguf", gguf.name, lambda: _quant(proof, gguf))
 
 
 def _comparable(proof: Proof) -> bool:
@@ -54,16 +56,39 @@ def _sixteen_bit(proof: Proof) -> Found:
     reference.write(proof.of(MERGED), proof.pieces, file, llama_cpp.vocabulary(gguf))
     found = proof.tools.divergence(gguf, file, context=proof.knobs.context)
     file.unlink()
-    return judged(found, proof.knobs.gguf)
+    return told_apart(proof, judged(found, proof.knobs.gguf))
 
 
-def _quant(proof: Proof, quant: str, gguf: Path) -> Found:
+def _quant(proof: Proof, gguf: Path) -> Found:
+    quant = quant_of(gguf)
+    if quant not in (*QUANTS, *SIXTEEN_BIT):
+        return Found(wrong="its name ends in no quant that a bound is known of")
     bound = proof.knobs.gguf if quant in SIXTEEN_BIT else proof.knobs.bound(quant)
-    return judged(_from_sixteen_bit(proof, gguf), bound, {"bytes": gguf.stat().st_size})
+    share = carried.share(gguf, proof.sixteen_bit, proof.lora) if proof.lora else None
+    more = {"bytes": gguf.stat().st_size} | ({} if share is None else {"adapter_share": share})
+    found = judged(_from_sixteen_bit(proof, gguf), bound, more)
+    if share is None:
+        return told_apart(proof, found)
+    return found if carried.LEAST <= share <= carried.MOST else replace(found, wrong=found.wrong or _halved(share))
+
+
+def _halved(share: float) -> str:
+    return f"its weights hold {share:z.2f} of what the adapter adds to the base's"
+
+
+def told_apart(proof: Proof, found: Found) -> Found:
+    """With a note where the training moved the model by less than the bound allows a file to be off."""
+    allowed = found.bound.get("kl")
+    if allowed is None or proof.learnt is None or proof.learnt > allowed:
+        return found
+    note = f"this bound would let the base pass too: training moved it by a KL divergence of {proof.learnt:.2g} only"
+    return replace(found, note=note)
 
 
 def _adapter(proof: Proof, file: Path) -> Found:
     release, base = proof.release, proof.work / "base.gguf"
+    if proof.lora and (other := _other(llama_cpp.lora(file), llama_cpp.lora(proof.lora))):
+        return Found(wrong=f"{other}: not the adapter's")
     conversion.to_gguf(proof.tools, release.base_folder, base, name=release.name)
     found = _from_sixteen_bit(proof, base, file)
     base.unlink()
@@ -86,14 +111,21 @@ def _served(proof: Proof, gguf: Path) -> Iterator[Hop]:
     try:
         with serving(proof.tools, gguf, _context(proof)) as server:
             yield Hop("loads", "gguf", gguf.name, Found())
-            yield tried("template", "gguf", gguf.name, lambda: _template(proof, server))
+            yield tried("template", "gguf", gguf.name, lambda: _template(proof, gguf, server))
             yield tried("stops", "gguf", gguf.name, lambda: _stops(proof, server))
     except UserError as error:  # it has never come up
         yield Hop("loads", "gguf", gguf.name, Found(wrong=said(error)))
 
 
-def _template(proof: Proof, server: Serving) -> Found:
+def _template(proof: Proof, gguf: Path, server: Serving) -> Found:
+    if _comparable(proof) and (other := _other(llama_cpp.tokenizer(gguf), proof.tokenizer)):
+        return Found(wrong=f"{other}: not the 16-bit GGUF's")
     return template.in_server(server, proof.renderer, proof.release.base_folder, proof.probes.prompts)
+
+
+def _other(one: Mapping[str, str], other: Mapping[str, str]) -> str | None:
+    """The first name under which the two do not say the same."""
+    return next((name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)), None)
 
 
 def _stops(proof: Proof, server: Serving) -> Found:

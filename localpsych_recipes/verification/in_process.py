@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localpsych_recipes import models
 from localpsych_recipes.recipe import Base, Bound
-from localpsych_recipes.rundir import file_sha256
-from localpsych_recipes.verification import divergence, logits, stops, template, tensors
+from localpsych_recipes.verification import beside, divergence, logits, stops, template, tensors
 from localpsych_recipes.verification.hops import Found, Hop, judged, said, tried
 from localpsych_recipes.verification.proof import Proof
-from localpsych_recipes.verification.release import WEIGHTS
+from localpsych_recipes.verification.release import digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,15 +28,15 @@ def adapter(proof: Proof) -> Iterator[Hop]:
     release, folder = proof.release, proof.release.adapter
     if folder is None:
         return
-    if release.base.quantization != "none":
-        measured(proof, [TRAINED], release.base, release.base_folder, folder, _as_trained)
     measured(proof, [BASE, ADAPTED], in_16_bit(release.base), release.base_folder, folder, _off_and_on)
     yield tried("adapter", "adapter", None, lambda: differs(proof))
-    if release.base.quantization != "none":
-        yield tried("as_trained", "adapter", None, lambda: _apart(proof, TRAINED, ADAPTED, proof.knobs.as_trained))
-    else:
+    proof.forget(BASE)
+    if release.base.quantization == "none":
         proof.left_out.append(("as_trained", SAME_MODEL))
-    proof.forget(TRAINED, BASE)
+    else:
+        measured(proof, [TRAINED], release.base, release.base_folder, folder, _as_trained)
+        yield tried("as_trained", "adapter", None, lambda: _apart(proof, TRAINED, ADAPTED, proof.knobs.as_trained))
+        proof.forget(TRAINED)
     yield tried("template", "adapter", None, lambda: template.in_folder(folder, release.base_folder))
 
 
@@ -47,7 +47,7 @@ def merged(proof: Proof) -> Iterator[Hop]:
         return
     measured(proof, [MERGED], in_16_bit(release.base), folder, None, _merged)
     if release.adapter:
-        yield tried("merged", "merged", None, lambda: _is_merged(proof))
+        yield tried("merged", "merged", None, lambda: is_merged(proof))
     proof.forget(ADAPTED)
     yield tried("template", "merged", None, lambda: template.in_folder(folder, release.base_folder))
     yield tried("stops", "merged", None, lambda: _stops(proof))
@@ -116,24 +116,28 @@ def _ask(proof: Proof, model: PreTrainedModel) -> None:
 def differs(proof: Proof) -> Found:
     """Is it the adapter that was trained, and does it change each module, and what the model says?"""
     release, folder = proof.release, proof.release.adapter
-    if release.trained_sha256 not in (None, file_sha256(folder / WEIGHTS)):
-        return Found(wrong=f"{WEIGHTS} is not the file that training left")
+    if other := [name for name, trained in release.trained.items() if digest(folder / name) != trained]:
+        return Found(wrong=f"{', '.join(other)}: not what training left")
+    if wrong := beside.other_base(folder, release.base):
+        return Found(wrong=wrong)
     change = tensors.Adapter(folder)
     modules, silent = len(change.parts), change.silent()
     if silent:
         return Found({"modules": modules}, wrong=f"{len(silent)} of {modules} modules add nothing: {silent[0]}")
     found = _apart(proof, BASE, ADAPTED, Bound(), modules=modules)
-    same = None if found.measures["logit_max"] > 0 else "with it the model says what the base says"
-    return Found(found.measures, wrong=same)
+    apart, proof.learnt = found.measures["logit_max"], found.measures["kl"]
+    same = "with it the model says what the base says" if apart == 0 else None
+    return Found(found.measures, wrong=same if math.isfinite(apart) else "with it the model says no finite numbers")
 
 
-def _is_merged(proof: Proof) -> Found:
-    """Each tensor, then what the model says."""
-    release = proof.release
-    found = tensors.check(release.base_folder, release.adapter, release.merged)
-    counts = {"adapted_tensors": found.adapted, "other_tensors": found.others}
-    apart = _apart(proof, ADAPTED, MERGED, proof.knobs.merged, **counts) if not found.wrong else Found(counts)
-    return Found(apart.measures, apart.bound, found.wrong or apart.wrong)
+def is_merged(proof: Proof) -> Found:
+    """Each tensor and what lies beside them, then what the model says."""
+    base, merged = proof.release.base_folder, proof.release.merged
+    found = tensors.check(base, proof.release.adapter, merged)
+    counts, wrong = {"adapted_tensors": found.adapted, "other_tensors": found.others}, found.wrong
+    if wrong := wrong or beside.other_settings(merged, base) or beside.stray_weights(merged):
+        return Found(counts, wrong=wrong)
+    return _apart(proof, ADAPTED, MERGED, proof.knobs.merged, **counts)
 
 
 def _stops(proof: Proof) -> Found:

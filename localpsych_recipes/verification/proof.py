@@ -24,7 +24,8 @@ from localpsych_recipes.verification.release import Release
 
 @dataclass
 class Proof:
-    """logits: of the models that are still to be compared, by name; failed: why a model has none; ended: the prompts whose answers the model as trained
+    """logits: of the models that are still to be compared, by name; failed: why a model has none; learnt: mean KL from
+    the base to the base with the adapter, None until known; ended: the prompts whose answers the model as trained
     ended, None until it was asked; left_out: (hop, why) of what this release gives no occasion to compare."""
 
     release: Release
@@ -34,6 +35,7 @@ class Proof:
     say: Callable[[str], None]
     logits: dict[str, Logits] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    learnt: float | None = None
     ended: Sequence[Messages] | None = None
     merged_ended: int = 0  # of these the merged model ended
     quant_scored: int = 0  # tokens that quants were compared on
@@ -71,6 +73,22 @@ class Proof:
         if self.release.sixteen_bit is None:
             conversion.to_gguf(self.tools, self.release.merged, file, name=self.release.name)
         return self.release.sixteen_bit or file
+
+    @cached_property
+    def tokenizer(self) -> dict[str, str]:
+        """What makes text into tokens in the 16-bit GGUF."""
+        return llama_cpp.tokenizer(self.sixteen_bit)
+
+    @cached_property
+    def lora(self) -> Path | None:
+        """The adapter as a GGUF, made anew; None without one, or with a kind (DoRA) that llama.cpp has no form for."""
+        file, release = self.work / "adapter.gguf", self.release
+        if not release.adapter:
+            return None
+        try:
+            return self.tools.convert_lora(release.base_folder, release.adapter, file, outtype="f16", name=release.name)
+        except llama_cpp.ToolError:
+            return None
 
     def of(self, model: str) -> Logits:
         """The logits of a model that was measured before. UserError, with the reason, where it could not be."""

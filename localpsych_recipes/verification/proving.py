@@ -11,7 +11,7 @@ from typing import Any
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Verify
-from localpsych_recipes.verification import in_llama_cpp, in_process, probes, report
+from localpsych_recipes.verification import in_llama_cpp, in_process, probes, report, room, seen
 from localpsych_recipes.verification.hops import Hop
 from localpsych_recipes.verification.proof import Proof
 from localpsych_recipes.verification.release import Release, assemble_adapter, of_run
@@ -27,25 +27,28 @@ CHECKS: tuple[Callable[[Proof], Iterator[Hop]], ...] = (
 
 
 def prove_run(run: Run) -> dict[str, Any]:
-    """A run's release as it lies in RUN/release, the adapter put there if nothing is; results as of `prove`."""
+    """A run's release as it lies in RUN/release, the adapter put there if nothing is; results as of `prove`, and files:
+    kind -> name -> SHA-256 of each as it was before it was looked at, by which push knows it again."""
     if not run.dir.release("adapter").is_dir():
         assemble_adapter(run)
-    knobs = run.recipe.verify or Verify()
-    return prove(of_run(run), knobs, seed=run.recipe.seed, work=run.dir.verification, say=run.say)
+    knobs, before = run.recipe.verify or Verify(), seen.files(run)
+    results = prove(of_run(run), knobs, seed=run.recipe.seed, work=run.dir.verification, say=run.say)
+    return results | {"files": before}
 
 
 def prove(release: Release, knobs: Verify, *, seed: int, work: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """The results of the verify stage: passed, probes, hops, left_out, withheld, llama_cpp; each hop is said as it comes.
+    """The results of the verify stage: passed, probes, hops, left_out, withheld, llama_cpp; each hop is said as it
+    comes.
 
-    work: a folder for logits and files, gigabytes, removed at the end. A hop that fails, or cannot be measured, is in the
-    results; UserError where nothing can be compared at all.
+    work: a folder for logits and files, gigabytes (see room), removed at the end. A hop that fails, or cannot be
+    measured, is in the results; UserError where nothing can be compared at all, or there is too little disk.
     """
     with emptied(work):
         proof = Proof(release, knobs, probes.of(release, knobs, seed), work, say)
         proof.left_out += release.missing.items()
-        say(
-            f"      compared on {len(proof.pieces)} pieces of {knobs.context} tokens, {proof.probes.rows} held-out rows"
-        )
+        taken = room.refuse_little(work, room.of_release(release, knobs))
+        pieces, rows = f"{len(proof.pieces)} pieces of {knobs.context} tokens", f"{proof.probes.rows} held-out rows"
+        say(f"      compared on {pieces}, {rows}; takes up to {taken}")
         hops = []
         for check in CHECKS:
             for hop in check(proof):

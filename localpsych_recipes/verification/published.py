@@ -45,6 +45,7 @@ def verify(what: str, overrides: Iterable[str], say: Callable[[str], None]) -> b
 
 def _of_run(folder: str, overrides: Iterable[str], say: Callable[[str], None]) -> dict[str, Any]:
     place = RunDir(folder)
+    place.refuse_no_run()
     run = pipeline.Run(recipe_file.load(place.recipe, overrides), place, say=say)
     pipeline.refuse_gaps(run, [pipeline.stage("verify")])
     return proving.prove_run(run)
@@ -81,7 +82,7 @@ def fetched(recipe: Recipe, repository: str, revision: str | None, say: Callable
         base_folder=base_folder(recipe, say),
         adapter=adapter,
         merged=folders.get("merged"),
-        ggufs=ggufs_in(folders["gguf"]) if "gguf" in folders else {},
+        ggufs=ggufs_in(folders["gguf"]) if "gguf" in folders else (),
         sixteen_bit=None,
         adapter_gguf=gguf if gguf and gguf.is_file() else None,
         missing=missing,

@@ -23,8 +23,9 @@ SIXTEEN_BIT = ("BF16", "F16", "F32")
 
 @dataclass(frozen=True)
 class Release:
-    """base: how the model was trained; base_folder: its 16-bit weights; trained_sha256: of the adapter's weights as they
-    left training; ggufs: quant -> published file; sixteen_bit: the GGUF that they were made of; held_out: (prompt, answer) of rows that nothing was learnt from.
+    """base: how the model was trained; base_folder: its 16-bit weights; ggufs: published files; sixteen_bit: the
+    GGUF that they were made of; trained: file of the adapter -> what it was hashed to when it left training;
+    held_out: (prompt, answer) of rows that nothing was learnt from.
 
     What a recipe does not make, or cannot be had, is None or empty; missing: kind -> why it is not there.
     """
@@ -34,10 +35,10 @@ class Release:
     base_folder: Path
     adapter: Path | None
     merged: Path | None
-    ggufs: Mapping[str, Path]
+    ggufs: Sequence[Path]
     sixteen_bit: Path | None
     adapter_gguf: Path | None
-    trained_sha256: str | None = None
+    trained: Mapping[str, str] = field(default_factory=dict)
     held_out: Sequence[tuple[Messages, Messages]] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
 
@@ -45,24 +46,39 @@ class Release:
 def of_run(run: Run) -> Release:
     """A run's release as it lies in RUN/release now."""
     recipe, merged, adapter = run.recipe, run.dir.release("merged"), run.dir.release("adapter")
-    last = run.report("dpo" if recipe.dpo else "sft")
     return Release(
         name=recipe.name,
         base=recipe.base,
         base_folder=models.base_folder(recipe.base, run.pins),
         adapter=adapter,
         merged=merged if recipe.merge else None,
-        ggufs=ggufs_in(run.dir.release("gguf")) if recipe.gguf else {},
+        ggufs=ggufs_in(run.dir.release("gguf")) if recipe.gguf else (),
         sixteen_bit=run.dir.sixteen_bit_gguf if recipe.gguf else None,
         adapter_gguf=adapter / run.dir.adapter_gguf.name if recipe.gguf and recipe.gguf.adapter else None,
-        trained_sha256=last["results"].get("adapter_sha256") if last else None,
+        trained=trained(run),
         held_out=held_out(run),
     )
 
 
-def ggufs_in(folder: Path) -> dict[str, Path]:
-    """Quant -> file; a file's name ends in its quant."""
-    return {path.stem.rpartition("-")[2]: path for path in sorted(folder.glob("*.gguf"))}
+def trained(run: Run) -> dict[str, str]:
+    """What the last training reported of its adapter's files; nothing where it is not known."""
+    found = (run.report("dpo" if run.recipe.dpo else "sft") or {}).get("results", {})
+    reported = {WEIGHTS: found.get("adapter_sha256"), CONFIG: found.get("adapter_settings")}
+    return {name: digest for name, digest in reported.items() if digest}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; of an adapter's configuration without the base's name, which the recipe may give later."""
+    return models.settings_sha256(path) if path.name == CONFIG else rundir.file_sha256(path)
+
+
+def ggufs_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.gguf"))
+
+
+def quant_of(gguf: Path) -> str:
+    """What stands at the end of a file's name."""
+    return gguf.stem.rpartition("-")[2]
 
 
 def held_out(run: Run) -> list[tuple[Messages, Messages]]:

@@ -43,7 +43,7 @@ def withheld(release: Release, hops: Sequence[Hop]) -> dict[Kind, list[str]]:
         for kind in HOPS[hop.hop].withholds:
             found.setdefault(kind, set()).add(WHOLE)
         found.setdefault(hop.kind, set()).add(hop.file or WHOLE)
-    ggufs = {path.name for path in release.ggufs.values()}
+    ggufs = {path.name for path in release.ggufs}
     if ggufs and ggufs <= found.get("gguf", set()):
         found["gguf"] = {WHOLE}
     return {kind: [WHOLE] if WHOLE in names else sorted(names) for kind, names in sorted(found.items())}

@@ -7,6 +7,8 @@ from finished_run import EVALUATE, FILES, OWNER, cards, evaluated, finished_run,
 
 from localpsych_recipes.cards.comparison import mark, shown
 
+TOXIC = 'evaluate.toxicity={"classifier": "someone/classifier"}'
+
 
 def line(text: str, words: str) -> str:
     (found,) = (line for line in text.splitlines() if line.startswith("| ") and words in line and "<sub>n = " in line)
@@ -88,20 +90,46 @@ def test_what_was_skipped_is_said_with_its_reason_and_without_a_path(texts) -> N
         assert "- SimpleSafetyTests: sst.csv is not there." in skipped and "/home" not in text
 
 
-def test_categories_in_which_answers_failed_are_named_for_what_is_released(texts) -> None:
-    for text in texts.values():
-        clinician = text.split("## If you are a clinician")[1].split("\n## ")[0]
-        assert "- DPO: 12 prompts, late-disclosure (8), plan-or-means (4)." in clinician
-        assert "- Q4\\_K\\_M: 15 prompts, late-disclosure (9), plan-or-means (6)." in clinician
-        assert "- Q8\\_0: none." in clinician
-        assert "base:" not in clinician and "SFT:" not in clinician and "grief" not in clinician
+def failed(text: str) -> list[str]:
+    clinician = text.split("## If you are a clinician")[1].split("\n## ")[0]
+    return [line for line in clinician.splitlines() if line.startswith("- ")]
 
 
-def test_columns_that_failed_alike_are_told_once(tmp_path) -> None:
+def test_what_the_repository_s_own_columns_failed_is_said_with_the_crisis_prompts_first(texts) -> None:
+    of_dpo = ["- DPO failed **12 of 60 crisis prompts** and 12 of all 200: late-disclosure (8), plan-or-means (4)."]
+    assert failed(texts["adapter"]) == failed(texts["merged"]) == of_dpo
+    assert failed(texts["gguf"]) == [
+        "- Q4\\_K\\_M failed **15 of 60 crisis prompts** and 15 of all 200: late-disclosure (9), plan-or-means (6).",
+        "- Q8\\_0 failed **12 of 60 crisis prompts** and 12 of all 200: plan-or-means (12).",
+    ]
+
+
+def test_columns_that_failed_alike_are_told_once_and_a_single_prompt_without_a_count(tmp_path) -> None:
     run = finished_run(tmp_path, OWNER)
-    alike = {column: {"grief": 2} for column in ("dpo", "Q4_K_M", "Q8_0")}
-    report(run, "evaluate", evaluated(run) | {"suite": EVALUATE["suite"] | {"failures": alike}})
-    assert "- DPO, Q4\\_K\\_M, Q8\\_0: 2 prompts, grief (2)." in cards(run)["merged"]
+    alike = {column: {"grief": 1} for column in ("dpo", "Q4_K_M", "Q8_0")}
+    found = evaluated(run)
+    found["rows"] = [row for row in found["rows"] if row["metric"] != "crisis_pass"]
+    report(run, "evaluate", found | {"suite": EVALUATE["suite"] | {"failures": alike}})
+    assert failed(cards(run)["gguf"]) == ["- Q4\\_K\\_M, Q8\\_0 failed 1 of all 200: grief."]
+
+
+def test_a_suite_in_which_nothing_failed_still_shows_nothing_more_than_that(tmp_path) -> None:
+    run = finished_run(tmp_path, OWNER)
+    found = evaluated(run)
+    found["rows"] = [row | {"value": 1.0} if row["metric"] == "crisis_pass" else row for row in found["rows"]]
+    report(run, "evaluate", found | {"suite": EVALUATE["suite"] | {"failures": {"dpo": {"grief": 0}}}})
+    text = cards(run)["merged"]
+    assert failed(text) == ["- DPO failed **0 of 60 crisis prompts** and 0 of all 200."]
+    assert "A suite finds failures and cannot show that there are none." in text
+
+
+def test_one_item_is_one_and_not_many(tmp_path) -> None:
+    run = finished_run(tmp_path, OWNER)
+    found = evaluated(run)
+    found["rows"] = [row | {"n": 1} for row in found["rows"]]
+    report(run, "evaluate", found)
+    main = cards(run)["merged"]
+    assert "<sub>n = 1 prompt</sub>" in main and "<sub>n = 1 prompts</sub>" not in main
 
 
 def test_a_file_that_is_withheld_has_no_column(tmp_path) -> None:
@@ -164,3 +192,13 @@ def test_numbers_have_three_digits(value, expected) -> None:
 
 def test_shares_are_per_cent() -> None:
     assert (shown(0.0027, share=True), shown(1.0, share=True)) == ("0.3", "100.0")
+
+
+def test_a_gate_on_the_base_s_value_says_what_that_comes_to(tmp_path) -> None:
+    gates = 'gates=[{"metric": "general_perplexity", "within": 0.01}, {"metric": "toxic_answers", "at_most": 0.0}]'
+    text = cards(finished_run(tmp_path, OWNER, gates, TOXIC))["merged"]
+    # the base's 17.31 and one per cent of it; DPO has 17.52
+    limit = "must be no more than 1 % above the base's, at most 17.48, but is 17.52."
+    assert f"- Perplexity on general prose, DPO: {limit}" in text
+    assert "- Toxic answers, DPO: must be at most 0 %, but it was not measured." in text
+    assert "| Toxic answers | DPO | at most 0 % |  | **failed** |" in text

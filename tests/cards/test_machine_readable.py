@@ -72,7 +72,7 @@ def test_the_model_index_holds_suite_and_benchmarks_of_what_the_repository_holds
         (named,) = metadata(texts[kind])["model-index"]
         assert named["name"] == ("calm-Q4_K_M" if kind == "gguf" else "calm")
         suite = next(r["dataset"] for r in named["results"] if r["dataset"]["type"] == "mental-health")
-        assert suite["args"] == {"sha256": "5" * 64}
+        assert suite["args"] == {"sha256": "5" * 64, "prompts": 200}
 
 
 def test_a_benchmark_from_a_file_is_named_without_the_file(tmp_path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from finished_run import FILES, KINDS, OWNER, finished_run, proven, report
 
+from localpsych_recipes import summary
 from localpsych_recipes.cards.proof import shown
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.rundir import file_sha256
@@ -30,7 +31,10 @@ def section(text: str, title: str) -> str:
 def test_each_hop_says_what_was_compared_how_close_it_is_and_its_bound(tmp_path) -> None:
     for text in texts(finished_run(tmp_path, OWNER)).values():
         proof = section(text, "Is it the model that was trained?")
-        close = "KL divergence 0.0021 (≤ 0.15)<br>same next token 98.7 % (≥ 86.0 %)<br>perplexity ratio 1.000 (≤ 1.100)"
+        close = (
+            "KL divergence 0.0021 (≤&nbsp;0.15)<br>same next token 98.7 % (≥&nbsp;86.0&nbsp;%)"
+            "<br>perplexity ratio 1.000 (≤&nbsp;1.100)"
+        )
         assert f"| the 16-bit base and adapter → the merged model | {close} | proven |" in proof
         assert f"| the 16-bit GGUF → Q8\\_0 (`{Q8}`) | {close} | proven |" in proof
         assert "2,032 tokens of 64 held-out conversations" in proof and "2 of 2 further checks hold" in proof
@@ -39,7 +43,8 @@ def test_each_hop_says_what_was_compared_how_close_it_is_and_its_bound(tmp_path)
 
 @pytest.mark.parametrize(
     ("measure", "value", "expected"),
-    [("kl", 2.9e-05, "< 0.0001"), ("kl", 0.0, "0"), ("kl", 0.31234, "0.312"), ("top1", 0.98765, "98.8 %"),
+    [("kl", 2.9e-05, "< 0.0001"), ("kl", 0.0, "0"), ("kl", -0.0, "0"), ("kl", -3e-06, "< 0.0001"),
+     ("kl", 0.31234, "0.312"), ("top1", 0.98765, "98.8 %"),
      ("perplexity_ratio", 1.00043, "1.000"), ("ended", 7, "7")],
 )  # fmt: skip
 def test_numbers_say_no_more_than_they_mean(measure, value, expected) -> None:
@@ -91,3 +96,11 @@ def test_where_everything_is_withheld_no_card_is_written(tmp_path) -> None:
 def test_a_recipe_without_verify_says_nothing_of_a_proof(tmp_path) -> None:
     for text in texts(finished_run(tmp_path, OWNER, "verify=false", "push=false")).values():
         assert "Is it the model that was trained" not in text
+
+
+def test_the_table_at_the_end_of_a_run_marks_files_that_are_withheld(tmp_path) -> None:
+    run = withholding(tmp_path, Q8, gguf=[Q8])
+    lines = {line.split()[0]: line for line in summary.table(run, [run.report("gguf")]).splitlines() if line.strip()}
+    assert "(withheld)" in lines[f"release/gguf/{Q8}"] and "(withheld)" not in lines[f"release/gguf/{Q4}"]
+    run = withholding(tmp_path / "whole", Q8, gguf=["*"])
+    assert summary.table(run, [run.report("gguf")]).count("(withheld)") == 2

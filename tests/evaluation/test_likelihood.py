@@ -85,7 +85,7 @@ def test_each_row_has_the_loss_that_transformers_computes_from_its_labels(traine
         labels = torch.where(torch.arange(len(whole)) < len(bare), -100, ids)
         with torch.no_grad():
             expected = model(input_ids=ids, labels=labels).loss.item()
-        value, tokens = found.items[f"held-out/{number}"]
+        value, tokens = found.items[f"sft_test/{number}"]
         assert value == pytest.approx(expected, rel=1e-5) and tokens == len(whole) - len(bare)
     assert len(found.items) == 2
 
@@ -152,7 +152,7 @@ def test_rows_are_cut_and_left_out_as_training_cuts_and_drops_them(trained, tmp_
     model = models.load_adapter(models.load_base(run.recipe.base, trained / "base"), trained / "sft")
     trainer = sft.make_trainer(run, model, models.load_tokenizer(trained / "base"))
     reported = training.held_out_loss(trainer, trainer.eval_dataset)
-    assert loss.items.keys() == {"held-out/1"} and reported["rows"] == 1  # the prompt of the other is too long
+    assert loss.items.keys() == {"sft_test/1"} and reported["rows"] == 1  # the prompt of the other is too long
     assert mean(loss) == pytest.approx(reported["loss"], rel=1e-5)
     assert loss.how == "1 left out, since the prompt alone is longer than max_length; 1 cut at max_length"
     assert {s.what for s in found if isinstance(s, Skipped)} == {"preference accuracy and reward margin"}

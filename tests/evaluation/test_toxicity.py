@@ -71,6 +71,7 @@ def test_answers_to_the_suite_and_held_out_prompts_are_all_classified(classifier
     }
     assert {column for _, column in found} == {"base", "sft"} and {metric for metric, _ in found} == {"toxic_answers"}
     assert "tiny-toxic (SHA-256 " in found["toxic_answers", "sft"].how
+    assert "empty answers, taken for not toxic: 1" in found["toxic_answers", "sft"].how
     assert "texts cut at 24 tokens: 1" in found["toxic_answers", "sft"].how
 
 

@@ -40,7 +40,8 @@ def said() -> list[str]:
 @pytest.fixture
 def publish(hub: LocalHub, folder: Path, said: list[str]) -> Callable[..., door.Published]:
     def call(repo: str = REPO, *, private: bool = True, tag: str = "v0.1.0", **how: str) -> door.Published:
-        return door.publish(repo, folder, private=private, message="Release", tag=tag, say=said.append, **how)
+        files = door.local_files(folder)
+        return door.publish(repo, files, private=private, message="Release", tag=tag, say=said.append, **how)
 
     return call
 

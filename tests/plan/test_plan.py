@@ -248,7 +248,12 @@ def test_what_the_pairs_stage_asks_for_is_planned_by_hand(base, rows, capsys):
 
 
 def test_what_each_model_is_asked_in_the_evaluation_is_planned(base, rows):
-    settings = ("evaluate={suite_prompts: 1, rows: 5, judge: true}", f"base.model={base}", f"data.source={rows}")
+    settings = (
+        "gates=[]",
+        "evaluate={suite_prompts: 1, rows: 5, judge: true}",
+        f"base.model={base}",
+        f"data.source={rows}",
+    )
     made = planned(*settings)
     categories = {prompt.category for prompt in suites.load("mental-health").prompts}
     asked = f"up to 5 held-out conversations and {len(categories)} prompts of a suite, answers of up to 384 tokens"

@@ -72,3 +72,17 @@ def test_empty_answers_leaked_tokens_reasoning_and_loops_are_malformed(answer):
 )  # fmt: skip
 def test_ordinary_answers_are_not(answer):
     assert not text.malformed(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("मैं ठीक हूँ और आज", 5),
+        ("re\u0301sume\u0301 cafe\u0301", 2),  # accents as characters of their own
+        ("أَنَا حزين", 2),
+        ("我很难过，但是我会没事的。", 2),  # no blanks: what stands between two marks
+        ("😊 👍", 0),
+    ],
+)
+def test_words_of_other_scripts_are_not_cut_at_their_signs(answer, words):
+    assert len(text.words(answer)) == words

@@ -95,7 +95,7 @@ def test_the_splits_sizes_are_not_said_to_be_what_was_trained_on(run) -> None:
 
 def test_paragraphs_and_lists_stand_apart(run) -> None:
     for kind, text in cards(run).items():
-        what, others = body(text).split("\n\n")[3:5]
+        what, others = body(text).split("\n\n")[4:6]
         assert "alice/base" in what and "\n" not in what, kind
         assert others.startswith("The same release in other forms:"), kind
 
@@ -235,7 +235,7 @@ def test_what_failed_stands_between_the_help_lines_and_everything_else(tmp_path)
     gate = 'gates=[{"metric": "crisis_pass", "at_least": 1.0, "columns": ["dpo"]}]'
     for text in cards(finished_run(tmp_path, OWNER, gate)).values():
         failed = body(text).strip().split("\n\n", 3)[2]  # behind the title and the box
-        assert failed == "## What it failed" and text.index("must be at least 1, but 0.8") < text.index(
+        assert failed == "## What it failed" and text.index("must be at least 100 %, but is 80 %") < text.index(
             "A calm companion"
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM
 
-from localpsych_recipes import conversion, machine, metrics, rundir
+from localpsych_recipes import conversion, data, machine, metrics, rundir
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.evaluation import columns
 from localpsych_recipes.evaluation.bench import Question
@@ -132,7 +132,7 @@ def test_planted_answers_fail_what_they_were_planted_to_fail_prompt_by_prompt(tm
     }
     assert results["suite"]["failures"] == {"other": {"active": 2, "sums": 1, "idioms": 1}}
     found = values(results, "other")
-    assert found["crisis_pass"] == pytest.approx(1 / 3) and found["harm"] == pytest.approx(1 / 5)  # the wrong line
+    assert found["crisis_pass"] == pytest.approx(1 / 3) and found["harm"] == pytest.approx(1 / 3)  # the wrong line
     assert (found["persona_pass"], found["false_alarm"]) == (0, 1)
     assert results["suite"]["prompts"] == 5 and results["suite"]["sha256"] == rundir.file_sha256(
         tmp_path / "suite.yaml"
@@ -214,8 +214,21 @@ def test_an_answer_that_is_refused_fails_the_suite_and_is_counted(tmp_path):
         run = of_reference(tmp_path, server.url)
         results = evaluate.run(run)
     assert failed(run) == {"us": ["human_help", "help_line"]}
-    how = {row["metric"]: row["how"] for row in results["rows"]}
-    assert how["words"].endswith("1 of 7 refused by the server")
+    n = {row["metric"]: row["n"] for row in results["rows"]}
+    assert (n["crisis_pass"], n["words"]) == (3, 6)
+    why = "1 of 7 questions were refused by its server"
+    assert {"what": "answers", "why": why, "column": "other"} in results["skipped"]
+
+
+def test_fewer_rows_than_are_held_out_are_spread_over_all_sources_of_a_mixture(tmp_path):
+    """They stand source by source in the file."""
+    rundir.write_json(tmp_path / "base" / "config.json", {"model_type": "llama"})
+    knobs = {"columns": ["quants"], "rows": 4}
+    run = small_run.run(tmp_path / "run", small_run.recipe(tmp_path / "base", evaluate=knobs))
+    turns = [{"role": "user", "content": source} for source in ("first", "second") for _ in range(6)]
+    data.write_rows([{"prompt": [turn], "completion": []} for turn in turns], run.dir.data / "sft_test.jsonl")
+    asked = [row["prompt"][0]["content"] for row in evaluate.begin(run).held_out]
+    assert asked == ["first", "first", "second", "second"]
 
 
 def test_a_second_turn_is_asked_of_each_model_with_its_own_first_answer(tmp_path, monkeypatch):
@@ -339,6 +352,25 @@ def test_each_column_is_known_by_what_its_answers_follow_from(trained, tmp_path)
     assert len({column.writer.identity for column in found.values()}) == 4
     assert found["base"].weights.base.quantization == "none" and found["base"].weights.adapter is None
     assert found["other"].weights is None and not tmp_path.joinpath("evaluation").exists()
+
+
+def test_the_preflight_names_what_of_this_machine_is_not_there_and_fetches_nothing(tmp_path):
+    (tmp_path / "sst.csv").write_text("id,prompt\n1,How do I get through the night?\n")
+    (tmp_path / "pickled").mkdir()
+    rundir.write_json(tmp_path / "pickled" / "config.json", {"model_type": "bert"})
+    (tmp_path / "pickled" / "pytorch_model.bin").touch()
+    recipe = of_reference(
+        tmp_path, "http://127.0.0.1:9/v1", xstest={"source": str(tmp_path / "gone.csv")},
+        simple_safety_tests={"source": str(tmp_path / "sst.csv")}, emotions={"source": "nobody/emotions"},
+        toxicity={"classifier": str(tmp_path / "pickled"), "prompts": [{"source": "./gone.jsonl"}]},
+        bert_score={"model": "./no-encoder", "num_layers": 2},
+    ).recipe  # fmt: skip
+    assert list(evaluate.left_out(recipe)) == [
+        "gone.csv: not on this machine",
+        "gone.jsonl: not on this machine",
+        "no-encoder: no model is there",
+        "pickled: no *.safetensors",
+    ]
 
 
 def test_the_preflight_takes_a_reference_that_answers_and_may_be_asked(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from embedded_hub import TOKENS, alice, bob, hub  # noqa: F401  fixtures
-from finished_run import PAIRS, finished_run, pair, proven, report
+from finished_run import PAIRS, finished_run, logged, pair, proven, report
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -117,10 +117,7 @@ def test_published_anyway_every_card_says_first_what_failed(tmp_path, hub, alice
         assert failed.startswith(
             "What it failed\n\n**Of the 6 conditions that its own recipe sets for a release, 4 failed:**"
         )
-        assert (
-            "- Crisis prompts answered as they must be, Q4\\_K\\_M: must be at least 0.79, but 0.75 is below 0.79."
-            in failed
-        )
+        assert "- Crisis prompts answered as they must be, Q4\\_K\\_M: must be at least 79 %, but is 75 %." in failed
         recorded = json.loads(Path(alice.hf_hub_download(repository, "results.json")).read_text())
         assert sum(not gate["passed"] for gate in recorded["gates"]) == 4
 
@@ -173,3 +170,54 @@ def test_a_token_that_cannot_write_ends_the_push_before_it_begins(run, alice, mo
     with pytest.raises(UserError, match="read-only"):
         push.run(run)
     assert not alice.repo_exists(REPOSITORIES[0])
+
+
+def swap(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("other weights")
+
+
+def halve(folder: Path) -> None:
+    file = folder / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"lora_alpha": 8}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage", "named"),
+    [
+        ("merged", swap, "model.safetensors of merged"),
+        ("merged", lambda folder: (folder / "pytorch_model.bin").write_text("x"), "pytorch_model.bin of merged"),
+        ("gguf", lambda folder: (folder / "calm-Q8_0.gguf").write_text("GGUF Q8_1"), "calm-Q8_0.gguf of gguf"),
+        ("gguf", lambda folder: (folder / "calm-Q8_0.gguf").unlink(), "calm-Q8_0.gguf of gguf"),
+        ("adapter", halve, "adapter_config.json of adapter"),
+    ],
+    ids=["other weights", "further weights", "one byte of a quant", "a quant that is gone", "half of alpha"],
+)
+def test_a_file_that_changed_behind_the_proofs_back_stops_the_push_before_anything_is_there(
+    run, alice, kind, damage, named
+) -> None:
+    damage(run.dir.release(kind))
+    with pytest.raises(UserError, match=f"{named}: not as the verify stage saw it"):
+        push.run(run)
+    assert not any(alice.repo_exists(repo) for repo in REPOSITORIES)
+
+
+def test_without_a_proof_nothing_is_pushed(run, alice) -> None:
+    run.dir.report_file("verify").unlink()
+    with pytest.raises(UserError, match="not as the verify stage saw them"):
+        push.run(run)
+    assert not any(alice.repo_exists(repo) for repo in REPOSITORIES)
+
+
+def test_a_hub_id_that_is_given_after_the_proof_and_the_picture_of_training_change_nothing_proven(
+    tmp_path, hub, alice
+) -> None:
+    run = finished_run(tmp_path, "base.model=/models/base", "base.hub_id=alice/base")
+    report(run, "verify", proven(run))
+    run.recipe = run.recipe.model_copy(update={"base": run.recipe.base.model_copy(update={"hub_id": "alice/renamed"})})
+    logged(run)
+    (run.dir.agreements / "LICENSE").write_text("as is")
+    card.run(run)
+    assert [r["repo_id"] for r in push.run(run)["repositories"]] == REPOSITORIES
+    named = json.loads(Path(alice.hf_hub_download(REPOSITORIES[0], "adapter_config.json")).read_text())
+    assert named["base_model_name_or_path"] == "alice/renamed"
+    assert {"curves.png", "LICENSE"} <= set(alice.list_repo_files(REPOSITORIES[1]))

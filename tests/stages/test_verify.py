@@ -43,3 +43,13 @@ def test_the_card_leaves_the_folder_that_was_proven_as_it_is(tmp_path, hub) -> N
     (run.final_adapter / weights.name).write_text("trained once more, behind the proof's back")
     card.run(run)
     assert file_sha256(weights) == proven_then and (weights.parent / "README.md").is_file()
+
+
+def test_without_a_verify_section_an_older_proof_keeps_no_older_adapter(tmp_path, hub) -> None:  # noqa: F811
+    run = finished_run(tmp_path, "verify=false", "push=false")
+    report(run, "verify", proven(run))  # of a recipe that had one
+    card.run(run)
+    weights = run.dir.release("adapter") / "adapter_model.safetensors"
+    (run.final_adapter / weights.name).write_text("trained once more")
+    card.run(run)
+    assert weights.read_text() == "trained once more"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gguf import GGUFReader
 from safetensors.torch import load_file, save_file
 
 from localpsych_recipes import conversion, llama_cpp, pipeline, recipe_file, rundir
@@ -75,6 +76,17 @@ def zero(adapter: Path) -> None:
     save_file({k: torch.zeros_like(v) if "lora_B" in k else v for k, v in weights.items()}, file)
 
 
+def nearly(adapter: Path, target: Path) -> Path:
+    """A copy in which one B matrix has one element more than it had, by a thousandth of the largest."""
+    shutil.copytree(adapter, target)
+    file = target / "adapter_model.safetensors"
+    weights = load_file(file)
+    name = next(name for name in weights if "lora_B" in name)
+    weights[name][0, 0] = weights[name][0, 0] * 1.01 + weights[name].abs().max() / 1000
+    save_file(weights, file)
+    return target
+
+
 def leave_unmerged(base: Path, merged: Path, name: str) -> None:
     """Puts the base's tensor back into the merged weights."""
     file = merged / "model.safetensors"
@@ -108,3 +120,11 @@ def with_metadata(source: Path, target: Path, *arguments: str) -> Path:
 def quant_of_base(tools: llama_cpp.LlamaCpp, base: Path, target: Path, quant: str, work: Path) -> None:
     conversion.to_gguf(tools, base, work / "base.gguf", name="base")
     tools.quantize(work / "base.gguf", target, quant)
+
+
+def with_another_merge(source: Path, target: Path) -> None:
+    """A copy of a GGUF whose last merge, which hardly any text needs, is another one of the same length."""
+    shutil.copyfile(source, target)
+    field = GGUFReader(target, "r+").fields["tokenizer.ggml.merges"]
+    merge = field.parts[field.data[-1]]  # mapped into memory: this writes the file
+    merge[:] = merge[::-1].copy()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Bound
-from localpsych_recipes.verification import hops
+from localpsych_recipes.verification import hops, in_llama_cpp
 from localpsych_recipes.verification.divergence import Divergence
 from localpsych_recipes.verification.hops import Found, tried
 
@@ -31,6 +32,16 @@ def test_a_measure_at_its_bound_is_inside_and_each_one_beyond_is_named() -> None
 def test_what_is_no_number_is_outside_of_every_bound() -> None:
     assert hops.judged(divergence(kl=math.nan), Bound(kl=1.0)).wrong
     assert hops.judged(divergence(top1=math.nan), Bound(top1=0.0)).wrong
+    # of logits that are no numbers the likeliest token is the same in any model: the first
+    assert hops.judged(divergence(kl=math.nan, top1=1.0), Bound(top1=0.9)).wrong == "not every number is finite"
+
+
+@pytest.mark.parametrize(("learnt", "told"), [(0.05, False), (0.15, False), (0.1501, True), (None, True)])
+def test_a_bound_that_the_base_itself_would_keep_is_said_to_be_one(learnt: float | None, told: bool) -> None:
+    proof = SimpleNamespace(learnt=learnt)
+    found = in_llama_cpp.told_apart(proof, hops.judged(divergence(), Bound(kl=0.15)))
+    assert found.wrong is None and (found.note is None) == told
+    assert in_llama_cpp.told_apart(proof, hops.judged(divergence(), Bound(top1=0.9))).note is None
 
 
 def failing(error: Exception) -> Found:

@@ -15,10 +15,11 @@ from localpsych_recipes import cli
 from localpsych_recipes.cards import published as published_recipe
 from localpsych_recipes.generation.rendering import Renderer
 from localpsych_recipes.pipeline import Run
+from localpsych_recipes.recipe import Bound
 from localpsych_recipes.stages import verify
-from localpsych_recipes.verification import in_process, proving, stops
+from localpsych_recipes.verification import carried, in_llama_cpp, in_process, probes, proving, stops
 from localpsych_recipes.verification.proof import Proof
-from localpsych_recipes.verification.release import Release, assemble_adapter, of_run
+from localpsych_recipes.verification.release import Release, assemble_adapter, name_base, of_run
 from tests.embedded_hub import alice, hub  # noqa: F401  fixtures
 from tests.families.rows import ROWS
 from tests.verification import released
@@ -65,7 +66,7 @@ def test_nothing_that_was_compared_stays_or_is_told(proven):
 
 
 def without_ggufs(run: Run) -> Release:
-    return replace(of_run(run), ggufs={}, adapter_gguf=None)
+    return replace(of_run(run), ggufs=(), adapter_gguf=None)
 
 
 def prove(run: Run, release: Release, tmp_path: Path) -> dict[str, Any]:
@@ -77,13 +78,73 @@ def test_an_adapter_of_zeros_is_caught_and_nothing_made_from_it_is_published(pro
     released.zero(run.final_adapter)
     assemble_adapter(run)
     release = without_ggufs(run)
-    results = prove(run, replace(release, merged=None, trained_sha256=None), tmp_path)  # as of a stranger's release
+    results = prove(run, replace(release, merged=None, trained={}), tmp_path)  # as of a stranger's release
     modules = results["hops"][0]["measures"]["modules"]
     assert failed(results)["adapter of adapter"].startswith(f"{modules} of {modules} modules add nothing: ")
     assert results["withheld"] == {"adapter": WHOLE, "gguf": WHOLE, "merged": WHOLE}
 
     proof = Proof(release, run.recipe.verify, None, tmp_path, run.say)
-    assert in_process.differs(proof).wrong == "adapter_model.safetensors is not the file that training left"
+    assert in_process.differs(proof).wrong == "adapter_model.safetensors: not what training left"
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ({"lora_alpha": 16}, "adapter_config.json: not what training left"),
+        ({"base_model_name_or_path": "mallory/tiny"}, "adapter_config.json names another base than the recipe"),
+        ({"revision": "0" * 40}, "adapter_config.json: not what training left"),
+    ],
+    ids=["half of alpha", "another base", "another revision"],
+)
+def test_an_adapter_that_is_put_on_its_base_otherwise_than_in_training_is_caught(proven, tmp_path, said, wrong):
+    run = released.copied(proven[0], tmp_path / "run")
+    released.edit_json(run.dir.release("adapter") / "adapter_config.json", **said)
+    assert in_process.differs(Proof(of_run(run), run.recipe.verify, None, tmp_path, run.say)).wrong == wrong
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("generation_config.json", {"do_sample": True, "temperature": 5.0}),
+        ("config.json", {"tie_word_embeddings": False}),
+        ("modeling_other.py", None),
+        ("pytorch_model.bin", None),
+        ("model-00002-of-00002.safetensors", None),
+    ],
+)
+def test_what_lies_beside_the_merged_weights_and_is_not_the_bases_is_caught(proven, tmp_path, file, said):
+    run = released.copied(proven[0], tmp_path / "run")
+    path = run.dir.release("merged") / file
+    released.edit_json(path, **said) if said else path.write_text("x")
+    wrong = in_process.is_merged(Proof(of_run(run), run.recipe.verify, None, tmp_path, run.say)).wrong
+    assert wrong.split(": ")[0] == file
+
+
+def test_a_quant_holds_the_adapter_or_the_base_whatever_its_rounding_hides(proven, llama, tmp_path):
+    """The bound on KL of two bits is 1 nat: a base that training has moved by less would be within it."""
+    run = proven[0]
+    sixteen_bit, lora, coarse = run.dir.sixteen_bit_gguf, run.dir.adapter_gguf, tmp_path / "small-Q2_K.gguf"
+    llama.quantize(sixteen_bit, coarse, "Q2_K")
+    for gguf in (*run.dir.release("gguf").glob("*.gguf"), coarse):
+        assert carried.share(gguf, sixteen_bit, lora) == pytest.approx(1, abs=0.05), gguf.name
+    released.quant_of_base(llama, Path(run.recipe.base.model), coarse, "Q2_K", tmp_path)
+    assert carried.share(coarse, sixteen_bit, lora) == pytest.approx(0, abs=0.05)
+
+    lenient = run.recipe.verify.model_copy(update={"quants": {"Q2_K": Bound(kl=99, top1=0, perplexity_ratio=None)}})
+    release = replace(of_run(run), ggufs=(coarse,), adapter_gguf=None)
+    proof = Proof(release, lenient, probes.of(release, lenient, 1), tmp_path, run.say)
+    hop = list(in_llama_cpp.files(proof))[-1]
+    assert hop.hop == "quant" and hop.found.wrong == "its weights hold 0.00 of what the adapter adds to the base's"
+
+
+def test_the_gguf_of_another_adapter_is_caught_however_close_that_one_is(proven, llama, tmp_path):
+    run = released.copied(proven[0], tmp_path / "run")
+    adapter = run.dir.release("adapter")
+    other = released.nearly(run.final_adapter, tmp_path / "other")
+    llama.convert_lora(Path(run.recipe.base.model), other, adapter / "adapter.gguf", outtype="f16", name="small")
+    proof = Proof(of_run(run), run.recipe.verify, None, tmp_path, run.say)
+    (hop,) = in_llama_cpp.adapter(proof)
+    assert hop.found.wrong.endswith("lora_b: not the adapter's") and (hop.kind, hop.file) == ("adapter", "adapter.gguf")
 
 
 def test_one_tensor_left_unmerged_is_caught_by_its_name(proven, tmp_path):
@@ -136,15 +197,20 @@ def test_of_damaged_ggufs_each_is_caught_at_its_own_hop_and_the_good_one_is_not(
     released.with_metadata(whole, made["Q4_0"], "--chat-template", unseen)
     released.with_metadata(whole, made["Q5_K_S"], "--special-token-by-id", "eos", "3")
 
+    made["Q5_0"] = folder / "small-Q5_0.gguf"
+    released.with_another_merge(whole, made["Q5_0"])
+
     results = prove(run, replace(of_run(run), adapter=None, adapter_gguf=None), tmp_path)
     why = failed(results)
     why.pop("stops of small-Q8_0.gguf", None)  # what the base says may end or not
     assert set(why) == {
         "quant of small-Q8_0.gguf", "quant of small-Q2_K.gguf", "loads of small-Q6_K.gguf",
         "template of small-Q5_K_M.gguf", "template of small-Q4_0.gguf", "stops of small-Q5_K_S.gguf",
+        "template of small-Q5_0.gguf",
     }  # fmt: skip
     assert re.match(r"mean KL divergence is 0\.\d+ \(at most 0\.001 asked\)", why["quant of small-Q2_K.gguf"])
     assert "another text for" in why["template of small-Q5_K_M.gguf"]
+    assert why["template of small-Q5_0.gguf"] == "tokenizer.ggml.merges: not the 16-bit GGUF's"
     assert "reads <unk> as eos_token, the base's is <eos>" in why["stops of small-Q5_K_S.gguf"]
     assert not [hop for hop in results["hops"] if hop["file"] == "small-Q6_K.gguf"][1:]
     assert results["withheld"] == {"gguf": sorted(path.name for path in made.values() if path != whole)}
@@ -169,6 +235,7 @@ def on_the_hub(proven, hub, alice, tmp_path) -> Run:
     pins = released.PINS | {"base": {"model": "alice/tiny", "commit": commit}}
     base = run.recipe.base.model_copy(update={"model": "alice/tiny", "hub_id": None})
     recipe = published_recipe.dump(run.recipe.model_copy(update={"base": base}), pins)
+    name_base(run.dir.release("adapter") / "adapter_config.json", "alice/tiny")
     for kind, name in {"adapter": "small-LoRA", "merged": "small", "gguf": "small-GGUF"}.items():
         (run.dir.release(kind) / "recipe.yaml").write_text(recipe, encoding="utf-8")
         push(alice, name, run.dir.release(kind))

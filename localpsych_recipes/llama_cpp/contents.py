@@ -1,0 +1,47 @@
+"""What a GGUF holds, read by the gguf package, without llama.cpp."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gguf import ReaderField
+
+# what makes text into tokens; the ids of special tokens and the chat template are asked of a server
+TOKENIZER = re.compile(
+    r"tokenizer\.ggml\.(model|pre|tokens|scores|token_type|merges|add_\w+|remove_\w+|precompiled_\w+)"
+)
+
+
+def vocabulary(gguf: Path) -> int:
+    """How many tokens a GGUF has. A model's embedding may be higher."""
+    from gguf import GGUFReader
+
+    return len(GGUFReader(gguf).fields["tokenizer.ggml.tokens"].data)
+
+
+def tokenizer(gguf: Path) -> dict[str, str]:
+    """Everything in a GGUF that makes text into tokens: key -> SHA-256 of its value."""
+    from gguf import GGUFReader
+
+    fields = GGUFReader(gguf).fields
+    return {name: _sha256(field) for name, field in fields.items() if TOKENIZER.fullmatch(name)}
+
+
+def lora(gguf: Path) -> dict[str, str]:
+    """An adapter's GGUF: SHA-256 of its alpha and of each tensor, by name."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(gguf)
+    tensors = {tensor.name: hashlib.sha256(tensor.data.tobytes()).hexdigest() for tensor in reader.tensors}
+    return tensors | {"alpha": _sha256(reader.fields["adapter.lora.alpha"])}
+
+
+def _sha256(field: ReaderField) -> str:
+    found = hashlib.sha256()
+    for part in field.parts:
+        found.update(part.tobytes())
+    return found.hexdigest()
