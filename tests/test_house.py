@@ -116,6 +116,13 @@ def test_light_modules_import_no_heavy_library(module):
 DOCUMENTS = [p for folder in (".", "recipes", "benchmarks") for p in (CHECKOUT / folder).glob("*.md")]
 
 
+def test_llama_cpp_is_built_before_any_package_is_installed():
+    """`make setup` builds it while packages are fetched."""
+    bare = [sys.executable, "-S", "-c", "import localpsych_recipes.llama_cpp.__main__"]
+    done = subprocess.run(bare, cwd=CHECKOUT, env={}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
 def test_every_path_in_a_document_exists(document):
     text = document.read_text(encoding="utf-8")

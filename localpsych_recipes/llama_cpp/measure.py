@@ -12,11 +12,11 @@ from pathlib import Path
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.llama_cpp.process import ToolError, environment, finished, run
 from localpsych_recipes.machine import cores
-from localpsych_recipes.recipe.verify import FEWEST
 from localpsych_recipes.serving import last_lines
 
 EXACT = ("--flash-attn", "off", "--no-repack")  # on a CPU: the sums do not depend on what is computed beside them
 BATCH = 512  # tokens that are computed at once; of a batch all logits are in memory, 4 bytes x vocabulary for each
+FEWEST = 100  # scored tokens below which llama-perplexity gives no statistics; as in recipe/verify.py
 # a tool may end before its own thread has written its last lines, mostly on busy cores with a tiny model (common_log_main
 # in llama.cpp's common/log.cpp): what is missing then is there in another run
 ATTEMPTS = 20
