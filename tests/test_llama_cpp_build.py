@@ -107,7 +107,8 @@ def test_other_options_and_changes_are_built_anew(cache, monkeypatch):
 
 def test_only_llama_cpps_own_part_is_unpacked(archive, tmp_path):
     folder = build.unpack(archive(PROGRAM), tmp_path / "unpacked")
-    assert {path.name for path in folder.iterdir()} == {*build.KEPT, "main.c", "CMakeLists.txt", "ggml"}
+    patched = {Path(name).parts[0] for name in build.PATCHES}
+    assert {path.name for path in folder.iterdir()} == {*build.KEPT, "main.c", "CMakeLists.txt", *patched}
 
 
 def test_pip_refuses_another_archive_of_the_same_name(tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ SMALL = (
     "pairs.candidates=2", "pairs.max_prompts=12", "pairs.max_tokens=400", "pairs.min_gap=0.5", "pairs.min_pairs=1",
     "pairs.vetoes={}", "judge.server=llama.cpp", "judge.temperature=1.0",
     "dpo.max_steps=2", "dpo.gradient_checkpointing=false", "dpo.optim=adamw_torch", "dpo.max_length=400", "dpo.gradient_accumulation_steps=1",
-    "push=false",
+    "verify=false", "evaluate=false", "gates=[]", "push=false",
 )  # fmt: skip
 
 
@@ -117,6 +117,8 @@ pairs:
 dpo: {{max_steps: 26}}
 merge: false
 gguf: false
+verify: false
+evaluate: false
 card: false
 push: false
 """

@@ -111,7 +111,6 @@ merg:
         ("evaluate={questions: [{source: q.jsonl}]}", "only a judge can score them"),
         ("evaluate={reference: {name: big, server: llama.cpp}}", "a reference is a model at an address"),
         ("verify={quants: {Q4_K: {kl: 0.1}}}", "'Q4_K' is no quant"),
-        ("verify={quants: {Q2_K: {kl: 0.1}}}", "verify.quants.Q2_K: gguf.quants makes no Q2_K"),
         ("verify={context: 64, chunks: 3}", "chunks: 93 tokens would be compared; it takes 100"),
         ("dpo.loss_weights=[1.0]", "1 weights for 2 losses"),
         ("sft.trainer={output_dir: x}", "trainer.output_dir: is set by the engine"),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from embedded_hub import TOKENS, alice, hub  # noqa: F401  fixtures
-from finished_run import FILES, KINDS, OWNER, described, finished_run, report
+from finished_run import FILES, KINDS, OWNER, described, finished_run, proven, report
 from huggingface_hub import hf_hub_download
 
 from localpsych_recipes.pipeline import Run
@@ -42,6 +42,7 @@ def published(tmp_path: Path, hub, alice, llama) -> Run:
     run.dir.release("gguf").mkdir()
     llama.quantize(sixteen, run.dir.release("gguf") / FILES["Q8_0"], "Q8_0")
     report(run, "gguf", {"files": [described(run.dir.release("gguf") / FILES["Q8_0"], "Q8_0")], "llama_cpp": "b1"})
+    report(run, "verify", proven(run))  # these files, and not those that the finished run came with
     card.run(run)
     push.run(run)
     alice.create_repo("alice/base", private=True)
