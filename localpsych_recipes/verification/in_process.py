@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -71,7 +70,7 @@ def measured(
         proof.failed |= dict.fromkeys(names, said(error))
     finally:
         del model
-        _free_memory()
+        models.forget()
 
 
 def in_16_bit(base: Base) -> Base:
@@ -148,11 +147,3 @@ def _stops(proof: Proof) -> Found:
 
 def _apart(proof: Proof, one: str, other: str, bound: Bound, **more: int) -> Found:
     return judged(divergence.between(proof.of(one), proof.of(other)), bound, more)
-
-
-def _free_memory() -> None:
-    import torch
-
-    gc.collect()  # PEFT's and transformers' models hold themselves
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
@@ -22,3 +25,26 @@ def tokenizer(folder: Path, words: Sequence[str], **settings: Any) -> int:
     made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=around)
     PreTrainedTokenizerFast(tokenizer_object=made, **SPECIAL, **settings).save_pretrained(folder)
     return len(vocabulary)
+
+
+# what a folder lacks or has that is wrong -> the reason that a report gives
+SPOILT = (
+    ("pytorch_model.bin", "no *.safetensors"),
+    ("gone", "no model is there"),
+    ("tokenizer.json", "no tokenizer is in it"),
+    ("config.json", "transformers cannot load it (OSError)"),
+)
+
+
+def spoilt(model: Path, folder: Path, what: str) -> Path:
+    """A copy of the model in `folder`, spoilt in one of these ways."""
+    if what != "gone":
+        shutil.copytree(model, folder)
+    if what == "pytorch_model.bin":
+        torch.save(load_file(folder / "model.safetensors"), folder / what)
+        (folder / "model.safetensors").unlink()
+    if what == "tokenizer.json":
+        (folder / what).unlink()
+    if what == "config.json":
+        (folder / what).write_text("{")
+    return folder

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from localpsych_recipes.errors import UserError
@@ -101,26 +100,9 @@ def test_rescaled_scores_are_how_far_they_are_above_the_package_s_baseline(encod
     assert rescaled["held-out/0"] == pytest.approx((plain["held-out/0"] - low) / (1 - low), abs=1e-5)
 
 
-SPOILT = (
-    ("pytorch_model.bin", "no *.safetensors"),
-    ("gone", "no model is there"),
-    ("tokenizer.json", "no tokenizer is in it"),
-    ("config.json", "transformers cannot load it (OSError)"),
-)
-
-
-@pytest.mark.parametrize("spoil, why", SPOILT, ids=["pickled", "gone", "without a tokenizer", "damaged"])
+@pytest.mark.parametrize("spoil, why", encoders.SPOILT, ids=["pickled", "gone", "without a tokenizer", "damaged"])
 def test_an_encoder_that_is_not_there_pickled_or_spoilt_leaves_the_measure_out(spoil, why, encoder, tmp_path):
-    folder = tmp_path / "encoder"
-    if spoil != "gone":
-        shutil.copytree(encoder, folder)
-    if spoil == "pytorch_model.bin":
-        torch.save(load_file(folder / "model.safetensors"), folder / spoil)
-        (folder / "model.safetensors").unlink()
-    if spoil == "tokenizer.json":
-        (folder / spoil).unlink()
-    if spoil == "config.json":
-        (folder / spoil).write_text("{")
+    folder = encoders.spoilt(encoder, tmp_path / "encoder", spoil)
     (left_out,) = measured(tmp_path, folder)
     assert (left_out.what, left_out.why) == ("bert_score", f"encoder: {why}")
 

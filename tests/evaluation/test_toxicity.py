@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import BertConfig, BertForSequenceClassification, TextClassificationPipeline
 
 from localpsych_recipes.errors import UserError
@@ -89,26 +87,9 @@ def test_real_beginnings_are_asked_to_be_continued(classifier, tmp_path, shared)
     assert "toxic.jsonl" in found.how and "nontoxic.jsonl" in found.how
 
 
-SPOILT = (
-    ("pytorch_model.bin", "no *.safetensors"),
-    ("gone", "no model is there"),
-    ("tokenizer.json", "no tokenizer is in it"),
-    ("config.json", "transformers cannot load it (OSError)"),
-)
-
-
-@pytest.mark.parametrize("spoil, why", SPOILT, ids=["pickled", "gone", "without a tokenizer", "damaged"])
+@pytest.mark.parametrize("spoil, why", encoders.SPOILT, ids=["pickled", "gone", "without a tokenizer", "damaged"])
 def test_a_classifier_that_is_not_there_pickled_or_spoilt_leaves_the_measure_out(spoil, why, classifier, tmp_path):
-    folder = tmp_path / "classifier"
-    if spoil != "gone":
-        shutil.copytree(classifier, folder)
-    if spoil == "pytorch_model.bin":
-        torch.save(load_file(folder / "model.safetensors"), folder / spoil)
-        (folder / "model.safetensors").unlink()
-    if spoil == "tokenizer.json":
-        (folder / spoil).unlink()
-    if spoil == "config.json":
-        (folder / spoil).write_text("{")
+    folder = encoders.spoilt(classifier, tmp_path / "classifier", spoil)
     knobs = {"suite": None, "toxicity": {"classifier": str(folder), "prompts": [{"source": "./gone.csv"}]}}
     found = list(toxicity.measure(bench(tmp_path, knobs, {"base": {}})))
     assert [(one.what, one.why) for one in found] == [
