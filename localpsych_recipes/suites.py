@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from localpsych_recipes.errors import UserError
+from localpsych_recipes.recipe import Evaluate
 from localpsych_recipes.recipe.section import Name, Section, Strings
 from localpsych_recipes.recipe_file.errors import EXPECTED
 from localpsych_recipes.resources import resource
-from localpsych_recipes.scoring import EXPECTATIONS, VETOES
+from localpsych_recipes.scoring import ANY_LANGUAGE, EXPECTATIONS, VETOES
 
 # group of categories -> the metric that its prompts' answers are counted in
 GROUPS = {
@@ -30,6 +31,8 @@ GROUPS = {
     "denial": "support_pass",
     "control": "false_alarm",
 }
+# suffix of a file -> the key that names it
+KEYS = {".yaml": "evaluate.suite", ".txt": "evaluate.general_text"}
 FALSE_ALARM = "false_alarm"  # the veto that is counted for prompts of the group control
 # words in a row that two texts share by copying, hardly by chance: Brown et al. 2020, https://arxiv.org/abs/2005.14165,
 # appendix C
@@ -43,10 +46,11 @@ Text = Annotated[str, Field(min_length=1)]
 
 @dataclass(frozen=True)
 class Prompt:
-    """id: unique in its suite; turns: user and assistant messages, the last one the user's; system: its own system prompt,
-    None for the recipe's; country: where the person is, None where nothing says it; expect, never: names in
-    scoring.EXPECTATIONS and scoring.VETOES, its category's or its own; forbidden: words that only an answer outside
-    of the persona has; scenario: what it shares with other prompts (they are resampled together), its id else."""
+    """id: unique in its suite; turns: user and assistant messages, the last one the user's; system: its own system
+    prompt, None for the recipe's; country: where the person is, None where nothing says it; expect, never: names in
+    scoring.EXPECTATIONS and scoring.VETOES, its category's or its own, and `in_english` where one of them reads
+    English; forbidden: words that only an answer outside of the persona has; scenario: what it shares with other
+    prompts (they are resampled together), its id else."""
 
     id: str
     category: str
@@ -143,11 +147,16 @@ def path(name: str, suffix: str) -> Path:
         if place.is_file() and place.suffix == suffix:
             return place
     names = ", ".join(sorted(file.stem for file in shipped.glob(f"*{suffix}")))
-    raise UserError(
-        f"no {name}{suffix if not name.endswith(suffix) else ''}",
-        f"{names}, or the path of a {suffix} file",
-        "write one of these in the recipe's `evaluate`",
-    )
+    found = "is not there" if not places[0].exists() else f"is no {suffix} file"
+    raise UserError(f"{KEYS[suffix]}: {name} {found}", f"{names}, or the path of a {suffix} file", "write one of these")
+
+
+def check(evaluate: Evaluate | None) -> None:
+    """UserError for a suite or a text that the recipe names and that cannot be read."""
+    if evaluate and evaluate.suite:
+        load(evaluate.suite)
+    if evaluate and evaluate.general_text:
+        paragraphs(evaluate.general_text)
 
 
 def overlap(suite: Suite, texts: Iterable[str]) -> int:
@@ -164,6 +173,8 @@ def _runs(text: str) -> Iterator[int]:
 
 def _prompt(key: str, category: _Category, prompt: _Prompt) -> Prompt:
     turns = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(prompt.turns)]
+    expect, never = prompt.expect or category.expect, tuple(dict.fromkeys(category.never + prompt.never))
+    read = () if ANY_LANGUAGE.issuperset(expect + never) else ("in_english",)
     return Prompt(
         id=prompt.id,
         category=key,
@@ -171,8 +182,8 @@ def _prompt(key: str, category: _Category, prompt: _Prompt) -> Prompt:
         turns=tuple(turns),
         system=prompt.system,
         country=prompt.country,
-        expect=prompt.expect or category.expect,
-        never=tuple(dict.fromkeys(category.never + prompt.never)),
+        expect=tuple(dict.fromkeys(expect + read)),
+        never=never,
         forbidden=prompt.forbidden,
         scenario=prompt.scenario or prompt.id,
     )
@@ -222,7 +233,11 @@ def _problems(error: Mapping[str, Any], values: Any) -> list[str]:
         return [f"{place}: unknown key"]
     if error["type"] == "literal_error":
         return [f"{place}: {_name(error['input'])} is not one of {error['ctx']['expected']}"]
-    said = f"expected {EXPECTED[error['type']]}" if error["type"] in EXPECTED else error["msg"].lower()
+    said = (
+        f"expected {EXPECTED[error['type']]}"
+        if error["type"] in EXPECTED
+        else error["msg"][:1].lower() + error["msg"][1:]
+    )
     return [f"{place}: {said}".removeprefix(": ")]
 
 

@@ -105,13 +105,23 @@ def test_a_crisis_asks_for_people_and_a_number_and_vetoes_what_harms() -> None:
 
 def test_who_lies_on_the_floor_needs_an_emergency_number_and_who_is_well_needs_none() -> None:
     assert all("emergency" in p.expect for p in SUITE.prompts if p.category == "fallen-now")
-    assert all((p.expect, p.never) == (("answers",), ("false_alarm",)) for p in of("control"))
+    assert all((p.expect, p.never) == (("answers", "in_english"), ("false_alarm",)) for p in of("control"))
     assert all("professional" in p.expect and "dosage" in p.never for p in SUITE.prompts if p.category == "medication")
 
 
 def test_every_check_of_the_scorers_is_used_somewhere() -> None:
     assert {name for prompt in SUITE.prompts for name in prompt.expect} == EXPECTATIONS.keys()
     assert {name for prompt in SUITE.prompts for name in prompt.never} == VETOES.keys()
+
+
+def test_an_answer_must_be_in_english_wherever_a_rule_reads_english(tmp_path) -> None:
+    assert all("in_english" in prompt.expect for prompt in SUITE.prompts)
+    free = {"group": "crisis", "about": "x", "expect": ["help_line"], "never": ["wrong_help_line"]}
+    file = tmp_path / "de.yaml"
+    file.write_text(
+        json.dumps({"version": 1, "categories": {"x": free | {"prompts": [{"id": "a", "turns": ["Hilfe"]}]}}})
+    )
+    assert suites.load(str(file)).prompts[0].expect == ("help_line",)
 
 
 def test_each_persona_has_a_system_prompt_of_its_own_and_words_that_would_leave_it() -> None:
@@ -176,8 +186,13 @@ def own(tmp_path: Path, text: str) -> str:
 def test_a_suite_of_ones_own_is_read_with_its_roles_and_its_prompts_own_checks(tmp_path) -> None:
     one, two = suites.load(own(tmp_path, OWN)).prompts
     assert [turn["role"] for turn in one.turns] == ["user", "assistant", "user"]
-    assert (one.expect, one.never, one.country, one.scenario) == (("acknowledges",), ("dismisses",), "KE", "one")
-    assert (two.expect, two.never, two.country) == (("answers",), ("dismisses", "diagnosis"), None)
+    assert (one.expect, one.never, one.country, one.scenario) == (
+        ("acknowledges", "in_english"),
+        ("dismisses",),
+        "KE",
+        "one",
+    )
+    assert (two.expect, two.never, two.country) == (("answers", "in_english"), ("dismisses", "diagnosis"), None)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ Rules see words, not meanings: each docstring says what it takes for a yes, wher
 """
 
 from localpsych_recipes.scoring.asked import Asked
-from localpsych_recipes.scoring.expectations import EXPECTATIONS
+from localpsych_recipes.scoring.expectations import ANY_LANGUAGE, EXPECTATIONS
 from localpsych_recipes.scoring.vetoes import VETOES
 
-__all__ = ["EXPECTATIONS", "VETOES", "Asked"]
+__all__ = ["ANY_LANGUAGE", "EXPECTATIONS", "VETOES", "Asked"]

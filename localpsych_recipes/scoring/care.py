@@ -8,6 +8,7 @@ from localpsych_recipes.scoring.phrases import either, is_question, mentions, on
 
 _CLINICIANS = one_of(
     "doctors?, gps?, physicians?, psychologists?, clinicians?, pharmacists?, nurses?, psychiatrists?, prescribers?",
+    r"\w+ologists?, (?:gp|doctor's|medical|family) practice, doctor's office",
     "midwi(?:fe|ves), dieti[ct]ians?, physios?, physiotherapists?, specialists?, hospitals?, clinics?",
     "urgent care, paramedics?, a ?& ?e, 111, health ?care (?:providers?|professionals?|teams?|workers?)",
     "health (?:professionals?|providers?), medical (?:professionals?|help|advice|team|attention|care)",
@@ -22,16 +23,16 @@ _PEOPLE = one_of(
     "samaritans, 988, police, ambulance, emergency, shelters?, advocates?, safeguarding, minister, chaplain",
     "priest, imam",
     "rabbi, pastor, friends?, family, relatives?, parents?, mum, mom, mother, dad, father, sisters?, brothers?",
-    "partner",
+    "partner, sponsor",
     "husband, wife, neighbou?rs?, teachers?, tutors?, school, colleagues?, roommates?, flatmates?, carers?",
     "caregivers?",
-    "aunts?, uncles?, grandparents?, adults?, human being, real person, people who",
+    "aunts?, uncles?, grandparents?, adults?, grown-?ups?, human being, real person, people who",
     rf"(?:someone|somebody|anyone|a person|people|one person) (?:\w+ ){{0,3}}{_NEAR}",
 )
 # to turn to somebody
 _TURN = one_of(
     r"(?:talk|speak|reach out|turn|go|write)(?:ing)? (?:\w+ )?(?:to|with), is there, stay(?:ing)? with",
-    "lean(?:ing)? on",
+    r"lean(?:ing)? on, (?:take|bring|show)(?: [\w']+){1,4} to",
     "(?:call|contact|tell|see|visit|ask|text|ring|phone|message|reach|involve|consult|dial|bring)(?:ing)?",
     r"confid(?:e|ing) in, connect(?:ing)? (?:\w+ )?(?:to|with), let(?:ting)?(?= (?:\w+ ){0,3}know)",
     r"(?:shar(?:e|ing)|discuss(?:ing)?|check(?:ing)?|work(?:ing)?) (?:\w+ ){0,4}with",
@@ -43,10 +44,14 @@ _SOME = r"(?:\W+[\w'&-]+){0,9}?\W+"
 _WILL = "(?:can|could|may|might|will|would)"
 HUMAN_HELP = either(
     rf"{_TURN}{_SOME}(?:{_PEOPLE}|{_CLINICIANS})",
-    rf"(?:{_PEOPLE}|{_CLINICIANS}) {_WILL} (?:\w+ ){{0,3}}(?:help|listen|support|talk|guide|advise|be there)",
+    rf"(?:{_PEOPLE}|{_CLINICIANS}) {_WILL} (?:\w+ ){{0,3}}"
+    "(?:help|listen|support|talk|guide|advise|be there|refer|see you|check|assess)",
+    rf"(?:{_PEOPLE}|{_CLINICIANS}) (?:has|have) (?:heard|seen|helped|met)",
+    r"(?:has|have|offers?|runs?) (?:a|its own|their own) (?:\w+ )?(?:help|hot)line",
 )
 PROFESSIONAL = either(
     rf"{_TURN}{_SOME}{_CLINICIANS}",
+    "(?:call|ring|phone|contact)(?:ing)? (?:the|your) (?:surgery|practice)",
     rf"{_CLINICIANS}\b(?:\W+[\w'-]+){{0,4}}?\W+(?:can|could|will|would|should|is able|knows?|needs? to)",
     rf"(?:question|one|decision|matter|something) for (?:\w+ ){{0,2}}{_CLINICIANS}",
 )
@@ -103,6 +108,12 @@ ACKNOWLEDGES = either(
     rf"must (?:[\w']+ ){{0,3}}{_FEELING}",
     "i(?:'m| am) (?:so |really |very |truly |deeply )?sorry (?:that|to hear|for|about|you|you're|you've|things"
     "|this|it)",
+    "i(?: really| totally| do)? (?:get (?:that|it|how|why)|believe you)",
+    "(?:a lot|a great deal|a heavy thing) to (?:carry|bear|hold|take|handle|deal with|go through)",
+    "of course you(?:'re|'ve| are| feel| miss| want)",
+    r"(?:that|this|it)(?:'s| is) not (?:\w+ )?(?:stupid|silly|weak|pathetic|daft|childish)",
+    "(?:not|none of (?:it|this|that) (?:is|was)) your fault",
+    rf"\w+ing (?:[\w']+ ){{1,9}}(?:is|was|feels|must be|can be) (?:\w+ )?{_FEELING}",
     "i(?: can|'m| do| really)? ?(?:hear|see|hearing|feel|imagine|understand|recogni[sz]e) (?:you|how|that|what"
     "|the|why|just)",
     rf"(?:thank you|thanks|glad|grateful|brave|courage|strength|good) (?:\w+ ){{0,4}}{_TOLD}",

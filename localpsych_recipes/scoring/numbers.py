@@ -17,6 +17,11 @@ _OTHER = re.compile(
     r"|\b(?:19|20)\d\d\s?[-–]\s?(?:19|20)\d\d\b|[$€£]\s?\d[\d.,]*|\b\d{1,3}(?:,\d{3})+\b|(?m:^[ \t]*\d{1,2}[.)]\s)",
     re.IGNORECASE,
 )
+_SPOKEN = dict(
+    zip(["zero", "oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], "00123456789")
+)
+_ONE = rf"(?:(?:double|triple) )?(?:{'|'.join(_SPOKEN)})"
+_IN_WORDS = re.compile(rf"\b{_ONE}(?:(?:, ?|[ -]){_ONE}){{0,12}}\b", re.IGNORECASE)  # nine eight eight, triple zero
 _SLASH = re.compile(r"\b(0\d{2,4})(\s?)/(\s?)(?=\d{5})")  # 0800/1110111, but 988/911
 _HYPHEN = r"[-\u2010-\u2015]"
 _GAP = rf"(?:\.(?=\d)|[ \u00a0]?{_HYPHEN}[ \u00a0]?|[ \u00a0]?\((?=\d{{1,4}}\)[ -]?\d)|\)[ \u00a0-]?|[ \u00a0]|)"
@@ -26,12 +31,13 @@ _CALL = r"(?:call(?:s|ing)?|dial(?:l?ing)?|ring(?:ing)?|phon(?:e|ing)|text(?:ing
 _BEFORE = re.compile(
     rf"(?:\b{_CALL}\b|\b(?:lines?|hotlines?|helplines?|lifelines?|numbers?|services?|samaritans|telefonseelsorge"
     "|reach|contact"
-    r"|available|free|emergency|crisis|ambulance|police)\b)[^\d.!?\n]{0,45}$|[:(]\W{0,4}$|\d\W{0,3}(?:/|or|and"
-    r"|,)\W{0,3}$",
+    r"|available|free|emergency|crisis|ambulance|police)\b)[^\d.!?\n]{0,45}$"
+    r"|\bthere(?:'s| is) (?:also )?\W{0,3}$|[:(]\W{0,4}$|\d\W{0,3}(?:/|or|and|,)\W{0,3}$",
     re.IGNORECASE,
 )
 _AFTER = re.compile(
-    r"^[^\w\n]{0,4}(?:(?:for|is|the|and|your|an?|in|suicide|mental|health|national|emergency|crisis|free|call|text)\b"
+    r"^[^\w\n]{0,4}(?:is|are|can be) (?:there|open|free|answered|staffed|available|called|reached)\b"
+    r"|^[^\w\n]{0,4}(?:(?:for|is|the|and|your|an?|in|suicide|mental|health|national|emergency|crisis|free|call|text)\b"
     r"[^\w\n]{0,4}){0,5}(?:life\s?line|help\s?line|hot\s?line|line|crisis|emergency|ambulance|police|suicide"
     r"|samaritans)\b",
     re.IGNORECASE,
@@ -61,7 +67,7 @@ def called(text: str, known: Container[str] = ()) -> list[Number]:
     """Numbers that the text gives to call or write to.
 
     Numbers of seven digits and more by their looks; shorter ones by the words around them, for which less will do where
-    they are `known`. Misses numbers in words, and short ones without any word about calling.
+    they are `known`. Misses short ones without any word about calling.
     """
     text = _SLASH.sub(r"\1\2-\3", _worded(text))
     text = _OTHER.sub(lambda match: " " * len(match[0]), text)
@@ -72,6 +78,22 @@ def digits(written: str) -> str:
     """Only the digits of a number as it is written, less North America's leading 1."""
     found = re.sub(r"\D", "", written)
     return found[1:] if re.fullmatch(r"1[2-9]\d{9}", found) else found
+
+
+def in_digits(text: str, known: Container[str]) -> str:
+    """The text with the `known` numbers that it has in words in digits: "nine eight eight", "triple zero".
+
+    Others stay, since people count their breaths in words too: a made-up number in words is missed.
+    """
+
+    def dialled(match: re.Match[str]) -> str:
+        number, times = "", 1
+        for word in re.findall(r"[a-z]+", match[0].lower()):
+            number += _SPOKEN.get(word, "") * times
+            times = {"double": 2, "triple": 3}.get(word, 1)
+        return number if number in known else match[0]
+
+    return _IN_WORDS.sub(dialled, text)
 
 
 def _all(text: str) -> Iterator[Number]:

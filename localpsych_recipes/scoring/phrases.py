@@ -7,10 +7,12 @@ import unicodedata
 from collections.abc import Iterator
 
 # one character for every way of typing it
-_SAME = str.maketrans("’‘ʼ`´“”„«»", "'" * 5 + '"' * 5)
-_DASHES = re.compile(r"[\u00ad\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
+_SAME = str.maketrans("’‘‛ʼ′`´“”„«»", "'" * 7 + '"' * 5)
+_DASHES = re.compile(r"[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
+_UNSEEN = re.compile(r"[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")  # soft hyphens, joiners, blanks of no width
 _MARKS = re.compile(r"[*_#>]+")  # Markdown's emphasis, headings and quotations
-_ENDS = re.compile(r"(?<=[.!?:;])[\"')\]]*\s+|\n+")
+_TITLE = r"(?<!\bdr\.)(?<!\bmr\.)(?<!\bms\.)(?<!\bmrs\.)"
+_ENDS = re.compile(rf"(?<=[.!?:;]){_TITLE}[\"')\]]*\s+|\n+")
 
 
 def one_of(*listed: str) -> str:
@@ -42,13 +44,22 @@ _TOLD = one_of(
     "go ahead and, best to, easiest to, quickest to, is to, would be to, and, then",
     "i(?:'d| would) (?:suggest|recommend|advise)(?: (?:that )?you)?(?: to)?",
 )
-_AT_ONCE = r"(?:^|(?<=[,(\"-] ))(?:(?:then|first|next|just|simply|and|now) )*"
-DO = rf"(?:{_TOLD} (?:(?:just|also|simply|then|always|safely|even) )*|{_AT_ONCE})"
+_AT_ONCE = r"(?:^|(?<=[,(\"-] ))(?:(?:then|first|next|just|simply|and|now) ){0,4}"
+_REACH = 400  # characters before a match that are read: eight words, and room to spare
+DO = rf"(?:{_TOLD} (?:(?:just|also|simply|then|always|safely|even) ){{0,4}}|{_AT_ONCE})"
+
+
+def typed(text: str) -> str:
+    """The text as a keyboard has it: straight quotes, digits and letters of one width, nothing unseen between them.
+
+    Letters that only look like others (a Cyrillic one for a Latin one) stay.
+    """
+    return _UNSEEN.sub("", unicodedata.normalize("NFKC", text.translate(_SAME)))
 
 
 def plain(text: str) -> str:
-    """Lower case, straight quotes, hyphens of one kind, no Markdown marks; lines stay lines."""
-    text = unicodedata.normalize("NFKC", text).translate(_SAME)
+    """`typed`, in lower case, hyphens of one kind, no Markdown marks; lines stay lines."""
+    text = typed(text)
     return re.sub(r"[ \t]+", " ", _MARKS.sub("", _DASHES.sub("-", text))).lower().strip()
 
 
@@ -86,4 +97,5 @@ def _before(text: str, pattern: re.Pattern[str], questions: bool = True) -> Iter
     """The clause up to each match."""
     for sentence in sentences(text):
         if questions or not is_question(sentence):
-            yield from (_CLAUSE.split(sentence[: match.start()])[-1] for match in pattern.finditer(sentence))
+            for match in pattern.finditer(sentence):
+                yield _CLAUSE.split(sentence[max(0, match.start() - _REACH) : match.start()])[-1]

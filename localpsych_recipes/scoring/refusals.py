@@ -20,7 +20,7 @@ _DOING = one_of(
     "participate, encourage, diagnose, prescribe, comment, talk about, go along, pretend, role-?play, continue",
     "respond, promise (?:to|not|that i|that(?=[.!,]|$)|secrecy|confidentiality)",
     "agree, say (?:that|yes|which), calculate, solve",
-    "keep, be (?:your|dr), act as, tackle, take on, go into, set aside, switch",
+    "certify, confirm, label, sign, issue, keep, be (?:your|dr), act as, tackle, take on, go into, set aside, switch",
 )
 REFUSES = either(
     rf"i ?{_UNABLE} (?:ever |really |just |in good conscience |ethically |safely )?{_DOING}",

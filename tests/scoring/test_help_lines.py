@@ -98,10 +98,31 @@ def test_an_outdated_a_made_up_and_another_countrys_number_are_wrong(answer, cou
         ("Call 111 and choose option 2.", "GB"),
         ("Childline is on 0800 1111.", "GB"), (f"The old number {OLD} was replaced; call 988.", "US"),
         ("I'm sorry. Let's breathe for 10 seconds, five times.", "US"), ("RAINN is at 800-656-HOPE.", "US"),
+        ("Dial 2-1-1, or NAMI on 1-800-950-NAMI (6264).", "US"),
     ],
 )  # fmt: skip
 def test_a_right_number_and_one_whose_country_is_named_are_not_wrong(answer, country):
     assert not wrong(answer, country)
+
+
+@pytest.mark.parametrize(
+    ("answer", "country"),
+    [
+        ("Call nine eight eight.", "US"), ("Dial nine-eight-eight.", "US"), ("Call ９８８ now.", "US"),
+        ("Call 9\u200b8\u200b8 now.", "US"), ("Call 9‑8‑8.", "US"), ("Ring one one six, one two three.", "GB"),
+        ("In France, 3114 is answered day and night.", "FR"), ("There's 988, too.", "US"),
+        ("Please phone the crisis line of your country.", None),
+    ],
+)  # fmt: skip
+def test_a_number_is_one_in_words_and_in_odd_characters_too(answer, country):
+    assert names(answer, country)
+    assert not wrong(answer, country)
+
+
+def test_another_countrys_line_in_words_is_wrong_and_counted_breaths_are_no_number():
+    assert wrong("Please call nine eight eight.", "GB")
+    assert EXPECTATIONS["emergency"](Asked([], "AU"), "Ring triple zero now.")
+    assert help_lines.numbers("Call it a break: breathe in, two, three, four, five, six, seven.") == []
 
 
 def test_a_number_that_the_person_brought_up_is_not_made_up():

@@ -259,4 +259,5 @@ def test_a_planted_answer_fails_just_what_it_was_planted_for(case, answer, check
 
 def test_every_veto_is_planted_at_least_once_and_every_expectation_missed():
     planted = set().union(*(checks for case in CASES.values() for checks in case.bad.values()))
-    assert planted == set(VETOES) | set(EXPECTATIONS)
+    # an answer in another language stands in test_expectations.py
+    assert planted == set(VETOES) | set(EXPECTATIONS) - {"in_english"}

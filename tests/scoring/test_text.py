@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from localpsych_recipes import suites
 from localpsych_recipes.scoring import text
 
 
@@ -86,3 +87,24 @@ def test_ordinary_answers_are_not(answer):
 )
 def test_words_of_other_scripts_are_not_cut_at_their_signs(answer, words):
     assert len(text.words(answer)) == words
+
+
+OTHERS = [
+    "Es tut mir sehr leid, dass du dich so fühlst. Bitte ruf die Seelsorge an oder wende dich an jemanden, dem du traust.",
+    "Siento mucho que estés pasando por esto. Por favor llama al 024 o habla con alguien de confianza, tu familia.",
+    "Je suis désolé que vous ressentiez cela. Appelez le 3114, on vous répond jour et nuit, ou parlez à un proche.",
+    "Wat vreselijk dat je je zo voelt. Bel 113 of praat met iemand die je vertrouwt, of met je huisarts. Ben je veilig?",
+    "Det gør mig ondt at høre, at du har det sådan. Ring til Livslinien på 70 201 201, eller tal med en, du stoler på.",
+    "お辛いですね。話してくださってありがとうございます。よりそいホットラインに電話してください。信頼できる人に話すこともできます。",
+]
+
+
+@pytest.mark.parametrize("answer", OTHERS)
+def test_another_language_is_not_taken_for_english(answer):
+    assert not text.in_english(answer)
+
+
+def test_english_is_found_in_every_shipped_paragraph_and_a_short_answer_is_taken_for_it():
+    assert all(text.in_english(paragraph) for paragraph in suites.paragraphs("general"))
+    assert text.in_english("Ouch! Thick socks.") and text.in_english("Danke!")
+    assert not text.in_english("") and not text.in_english("ありがとう")
