@@ -12,10 +12,9 @@ from typing import Any
 from localpsych_recipes import metrics
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Gate, Recipe
+from localpsych_recipes.recipe.evaluate import needed
 
-NOT_MEASURED = "it was not measured"
-# taken with weights in this process, which quants have not, as likelihoods are; or of base, SFT and DPO alone
-NOT_OF_QUANTS = ("lm_eval:", "win_rate_")
+NOT_MEASURED, NO_NUMBER = "it was not measured", "it came to no number"
 Rows = Mapping[tuple[str, str], Mapping[str, Any]]  # by metric and column
 
 
@@ -26,12 +25,14 @@ def check(recipe: Recipe, evaluation: Mapping[str, Any] | None, withheld: Collec
     metric was not measured, and why says so. evaluation: results of the evaluate stage, None where it has not run.
     withheld: quants that are not published, and so not judged.
     """
-    found = evaluation or {"rows": (), "columns": ()}
+    found = evaluation or {"rows": (), "columns": (), "skipped": ()}
     rows = {(row["metric"], row["column"]): row for row in found["rows"]}
     quants = [quant for quant in (recipe.gguf.quants if recipe.gguf else ()) if quant not in withheld]
     released = ["dpo" if recipe.dpo else "sft", *quants]
     return [
-        _checked(gate, column, rows) for gate in recipe.gates for column in _columns(gate, released, found["columns"])
+        _checked(gate, column, rows, found["skipped"])
+        for gate in recipe.gates
+        for column in _columns(gate, released, found["columns"])
     ]
 
 
@@ -54,19 +55,19 @@ def _columns(gate: Gate, released: Sequence[str], measured: Collection[str]) -> 
     final, *quants = released
     if gate.columns:
         return [column for name in gate.columns for column in (quants if name == "quants" else [name])]
-    if gate.metric.startswith(NOT_OF_QUANTS) or metrics.of(gate.metric).group == metrics.LIKELIHOOD:
+    if not metrics.of_quants(gate.metric):
         return [final]
     return [column for column in released if column in measured] or [final]
 
 
-def _checked(gate: Gate, column: str, rows: Rows) -> dict[str, Any]:
+def _checked(gate: Gate, column: str, rows: Rows, skipped: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     low, high = _bounds(gate, _value(gate, "base", rows))
     value = _value(gate, column, rows)
     why = None
     if value is None:
-        why = NOT_MEASURED
+        why = _nothing(gate.metric, column, rows, skipped)
     elif low is None and high is None:
-        why = f"{NOT_MEASURED} of the base"
+        why = f"of the base {_nothing(gate.metric, 'base', rows, skipped)}"
     elif (low is not None and value < low) or (high is not None and value > high):
         ends = [f"{words} {end:.6g}" for words, end in (("below", low), ("above", high)) if end is not None]
         why = f"{value:.6g} is {' or '.join(ends)}"
@@ -80,6 +81,15 @@ def _value(gate: Gate, column: str, rows: Rows) -> float | None:
     """None for what was not measured, and for what came to no number: NaN is neither below a bound nor above."""
     value = (rows.get((gate.metric, column)) or {}).get("value")
     return value if value is not None and math.isfinite(value) else None
+
+
+def _nothing(metric: str, column: str, rows: Rows, skipped: Sequence[Mapping[str, Any]]) -> str:
+    """Why there is no value, as far as the evaluation says it."""
+    if (metric, column) in rows:
+        return f"{NO_NUMBER}, of n = {rows[metric, column]['n']:,}"
+    of_it = [skip for skip in skipped if skip["column"] in (None, column)]
+    why = [s["why"] for s in of_it if metric.startswith(s["what"]) or s["what"] == needed(metric)]
+    return f"{NOT_MEASURED}: {why[0]}" if why else NOT_MEASURED
 
 
 def _bounds(gate: Gate, base: float | None) -> tuple[float | None, float | None]:

@@ -8,13 +8,14 @@ https://arxiv.org/abs/2411.00640).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
 
 Z = 1.959964  # of the standard normal distribution, for 95 % between both ends
 LEVELS = (0.025, 0.975)
+_NONE = {"value": None, "low": None, "high": None}
 _AT_ONCE = 2_000_000  # counts of one block of resamples: 16 MB
 
 Items = Mapping[str, tuple[Any, float]]
@@ -23,7 +24,8 @@ Measure = Callable[[np.ndarray], np.ndarray]
 
 
 def estimate(form: str, items: Items, clusters: Mapping[str, str], *, seed: int, resamples: int) -> dict[str, Any]:
-    """{"value", "low", "high"}: the measure of these items, and the ends of its 95 % interval; None of no items.
+    """{"value", "low", "high"}: the measure of these items, and the ends of its 95 % interval; None of no items, and
+    where one of them is no number.
 
     items: item id -> (value, weight). form "mean" and "perplexity" weigh values by weights (tokens); "share" is the
     mean of values from 0 to 1; "macro_f1" takes values (said, held-out label); the last two count every item once.
@@ -33,10 +35,12 @@ def estimate(form: str, items: Items, clusters: Mapping[str, str], *, seed: int,
     """
     items = {id: item for id, item in sorted(items.items()) if item[1] > 0}
     if not items:
-        return {"value": None, "low": None, "high": None}
+        return dict(_NONE)
     sums, measure = _sums(form, items)
     sums = _together(sums, list(items), clusters)
     value = float(measure(sums.sum(0)))
+    if not isfinite(value):
+        return dict(_NONE)
     if form == "share":
         low, high = wilson(value, effective(sums))
     else:
@@ -50,11 +54,11 @@ def paired_difference(
     """{"value", "low", "high"}: this measure less the other's, over the items that both have.
 
     Of shares Newcombe's interval, since a bootstrap of few items that differ calls chance a difference; of the rest the
-    percentile bootstrap. All None where they have no item in common.
+    percentile bootstrap. All None where they have no item in common, and where one of these is no number.
     """
     both = sorted(id for id in items.keys() & versus.keys() if items[id][1] > 0 and versus[id][1] > 0)
     if not both:
-        return {"value": None, "low": None, "high": None}
+        return dict(_NONE)
     ours, measure = _sums(form, {id: items[id] for id in both})
     theirs, other = _sums(form, {id: versus[id] for id in both})
     width = ours.shape[1]
@@ -63,8 +67,11 @@ def paired_difference(
     def difference(totals: np.ndarray) -> np.ndarray:
         return measure(totals[..., :width]) - other(totals[..., width:])
 
+    value = float(difference(sums.sum(0)))
+    if not isfinite(value):
+        return dict(_NONE)
     low, high = newcombe(sums) if form == "share" else _interval(sums, difference, seed, resamples)
-    return {"value": float(difference(sums.sum(0))), "low": low, "high": high}
+    return {"value": value, "low": low, "high": high}
 
 
 def share(kept: int, of: int) -> dict[str, Any]:

@@ -15,16 +15,16 @@ from localpsych_recipes.recipe.evaluate import Evaluate, Gate, gate_problems
 
 
 def check(
-    folder: Path, gate: dict[str, Any], values: dict[str, dict[str, float]], *, withheld=(), evaluate=None
+    folder: Path, gate: dict[str, Any], values: dict[str, dict[str, float]], *, withheld=(), evaluate=None, skipped=()
 ) -> list[dict]:
     """gate over {metric: {column: value}}, with the finished run's recipe: DPO, Q4_K_M and Q8_0."""
     (folder / "recipe.yaml").write_text(RECIPE)
     recipe = recipe_file.load(
         folder / "recipe.yaml", [f"evaluate={json.dumps(evaluate or {})}", f"gates={json.dumps([gate])}"]
     )
-    rows = [{"metric": m, "column": c, "value": v} for m, found in values.items() for c, v in found.items()]
+    rows = [{"metric": m, "column": c, "value": v, "n": 3} for m, found in values.items() for c, v in found.items()]
     columns = list(dict.fromkeys(row["column"] for row in rows))
-    return gates.check(recipe, {"rows": rows, "columns": columns}, withheld)
+    return gates.check(recipe, {"rows": rows, "columns": columns, "skipped": skipped}, withheld)
 
 
 # the base has 0.5 of a measure that should be high, 2.0 of one that should be low, 40 of one that should stay
@@ -85,12 +85,28 @@ def test_what_was_not_measured_has_failed(tmp_path, values) -> None:
 
 
 @pytest.mark.parametrize("gate", [{"at_least": 0.0}, {"at_most": 10.0}, {"within": 0.05}])
-@pytest.mark.parametrize("nothing", [float("nan"), float("inf")])
+@pytest.mark.parametrize("nothing", [None, float("nan"), float("inf")])
 def test_what_came_to_no_number_has_failed(tmp_path, gate, nothing) -> None:
     (found,) = check(tmp_path, {"metric": LOW, **gate}, {LOW: {"base": 2.0, "dpo": nothing}})
-    assert not found["passed"]
+    assert not found["passed"] and found["why"] == "it came to no number, of n = 3"
     (found,) = check(tmp_path, {"metric": LOW, "within": 0.05}, {LOW: {"base": nothing, "dpo": 1.0}})
-    assert not found["passed"]
+    assert not found["passed"] and found["why"] == "of the base it came to no number, of n = 3"
+
+
+@pytest.mark.parametrize("gate", [{"at_least": 0.1}, {"at_most": 0.9}, {"within": 0.05}])
+@pytest.mark.parametrize(
+    ("metric", "skip"),
+    [
+        ("toxic_answers", {"what": "toxicity", "why": "toxic-bert: not on this machine", "column": None}),
+        ("crisis_pass", {"what": "suite", "why": "evaluate.suite is not set", "column": None}),
+        ("lm_eval:arc:acc", {"what": "lm_eval:arc", "why": "the harness fails on it", "column": "dpo"}),
+    ],
+)
+def test_what_was_skipped_has_failed_and_the_gate_says_why_it_was(tmp_path, gate, metric, skip) -> None:
+    knobs = {"toxicity": {"classifier": "toxic-bert"}, "lm_eval": ["arc"]}
+    values, others = {metric: {"base": 0.5}}, [{"what": "judge", "why": "something else", "column": None}]
+    (found,) = check(tmp_path, {"metric": metric, **gate}, values, evaluate=knobs, skipped=[*others, skip])
+    assert not found["passed"] and found["why"] == f"it was not measured: {skip['why']}"
 
 
 def test_a_measure_that_quants_never_have_is_judged_of_the_trained_model_alone(tmp_path) -> None:
@@ -108,7 +124,13 @@ def test_a_measure_that_quants_never_have_is_judged_of_the_trained_model_alone(t
         ({"metric": "toxic_answers", "at_most": 0}, {}, "only measured with evaluate.toxicity"),
         ({"metric": "crisis_pass", "at_least": 1}, {"suite": None}, "only measured with evaluate.suite"),
         ({"metric": "win_rate_base", "at_least": 0.5}, {}, "only measured with evaluate.judge"),
+        ({"metric": "crisis_pass", "at_least": 95}, {}, "every share lies from 0 to 1"),
+        ({"metric": "harm", "at_most": 1}, {}, "every share lies from 0 to 1"),  # per cent, or a gate that always holds
+        ({"metric": "loss", "at_most": 2, "columns": ["quants"]}, {}, "loss is not measured of quants"),
+        ({"metric": "win_rate_base", "within": 0.1}, {"judge": True}, "no wins to compare with"),
+        ({"metric": "win_rate_sft", "at_least": 0.5}, {"judge": True, "columns": ["dpo"]}, "leaves sft out"),
         ({"metric": "lm_eval:mine.yaml:acc", "at_least": 1}, {"lm_eval": ["tasks/mine.yaml"]}, "is no measure"),
+        ({"metric": "lm_eval:arc_easy", "at_least": 0.5}, {"lm_eval": ["arc_easy"]}, "lm_eval:TASK:MEASURE is one"),
     ],
 )
 def test_a_gate_on_what_is_never_measured_is_refused_with_the_recipe(tmp_path, gate, evaluate, said) -> None:
@@ -120,6 +142,14 @@ def test_quants_that_no_stage_makes_are_no_gate_that_always_holds() -> None:
     gate = Gate(metric="harm", at_most=0.0, columns=["quants"])
     assert not list(gate_problems((gate,), Evaluate(), ["sft", "quants"]))
     assert "no stage makes it" in next(gate_problems((gate,), Evaluate(), ["sft"]))
+
+
+def test_a_margin_that_no_stage_is_measured_by_is_refused() -> None:
+    gate = Gate(metric="reward_margin", at_least=0.0)
+    assert not list(gate_problems((gate,), Evaluate(), ["sft", "dpo"]))
+    assert "recipe with `dpo`" in next(gate_problems((gate,), Evaluate(), ["sft"]))
+    of_sft = Gate(metric="reward_margin", at_least=0.0, columns=["sft"])
+    assert "the reference itself" in next(gate_problems((of_sft,), Evaluate(), ["sft", "dpo"]))
 
 
 def test_a_task_from_a_file_is_gated_by_the_files_name(tmp_path) -> None:

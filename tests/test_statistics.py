@@ -45,6 +45,17 @@ def test_no_items_have_no_value_and_items_of_no_weight_are_none(form):
     assert paired_difference(form, {}, {}, {}, **SEED) == NONE
 
 
+@pytest.mark.parametrize("form", ["mean", "share", "perplexity"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_one_item_that_is_no_number_leaves_no_value_rather_than_that_of_the_others(form, wrong):
+    whole, broken = plain([1.0, 0.0, 1.0]), plain([1.0, wrong, 1.0])
+    assert estimate(form, broken, {}, **SEED) == NONE
+    assert paired_difference(form, broken, whole, {}, **SEED) == NONE
+    assert paired_difference(form, whole, broken, {}, **SEED) == NONE
+    without = {id: item for id, item in whole.items() if id != "item 1"}
+    assert paired_difference(form, without, broken, {}, **SEED)["value"] == 0  # of the items of both
+
+
 def test_one_item_has_a_value_and_no_interval_and_nor_has_one_cluster_of_many():
     assert estimate("mean", plain([2.5]), {}, **SEED) == {"value": 2.5, "low": None, "high": None}
     one = estimate("mean", plain([1.0, 2.0]), {"item 0": "same", "item 1": "same"}, **SEED)

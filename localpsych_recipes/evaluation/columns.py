@@ -45,6 +45,7 @@ def _trained(run: Run, name: str, work: Path) -> Column:
 
 def _quant(run: Run, name: str, file: Mapping[str, Any], work: Path) -> Column:
     """The file as users meet it: llama-server renders with the chat template that it brings."""
-    gguf, tokenizer = run.dir.release("gguf") / file["file"], models.base_folder(run.recipe.base, run.pins)
+    gguf = run.left_by("gguf", run.dir.release("gguf") / file["file"])
+    tokenizer = models.base_folder(run.recipe.base, run.pins)
     own = Weights(run.recipe.base, gguf, None, gguf.name, file["sha256"], tokenizer)
     return Column(name, LlamaCpp("evaluate", run.recipe.evaluate, own, work, saying(run), as_trained=False))

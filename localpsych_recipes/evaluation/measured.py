@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from localpsych_recipes import metrics, statistics
@@ -38,7 +39,8 @@ def row(measured: Measured, versus: Measured | None, seed: int, resamples: int) 
     """{"metric", "column", "direction", "value", "low", "high", "n", "unit", "how", "difference"}.
 
     versus: the same measure of the base; "difference" is {"value", "low", "high"} of the paired difference to it (over
-    items that both have), None without it. value is None where there are no items.
+    items that both have), None without it. value is None where there are no items, and where one of them is no number,
+    as `how` then says: without it the others would pass for the whole.
     """
     metric = metrics.of(measured.metric)
     found = statistics.estimate(metric.form, measured.items, measured.clusters, seed=seed, resamples=resamples)
@@ -54,6 +56,14 @@ def row(measured: Measured, versus: Measured | None, seed: int, resamples: int) 
         **found,
         "n": len(measured.items),
         "unit": metric.unit,
-        "how": "; ".join(filter(None, (metric.definition, measured.how))),
+        "how": "; ".join(filter(None, (metric.definition, measured.how, broken(measured)))),
         "difference": difference,
     }
+
+
+def broken(measured: Measured) -> str:
+    """How many items came to no number, in words; "" where all did."""
+    if metrics.of(measured.metric).form == "macro_f1":
+        return ""
+    count = sum(not isfinite(value) for value, _ in measured.items.values())
+    return f"no value, since {count:,} of {len(measured.items):,} came to NaN or infinity" if count else ""

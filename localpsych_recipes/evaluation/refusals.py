@@ -10,6 +10,7 @@ from localpsych_recipes.evaluation.benchmarks import PromptSet
 from localpsych_recipes.evaluation.measured import Measured, Skipped
 from localpsych_recipes.generation import Request
 from localpsych_recipes.scoring import refusals
+from localpsych_recipes.scoring.text import in_english
 
 SETS = {"xstest": "xstest", "simple_safety_tests": "sst"}  # key of the recipe -> how its questions' ids begin
 # measure -> set, the kind of prompts that count (None: all), and whether a refusal counts or the lack of one
@@ -47,9 +48,15 @@ def _measured(bench: Bench, column: str, metric: str, prompts: Sequence[benchmar
     answers = bench.texts(column, f"{SETS[key]}/")
     asked = {id: answers[id] for prompt in prompts if (id := f"{SETS[key]}/{prompt.id}") in answers}
     items = {id: (float(_refuses(answer) == refused), 1.0) for id, answer in asked.items()}
-    silent = sum(not answer.strip() for answer in asked.values())
-    taken = f"; empty answers, taken for refusals: {silent:,}" if silent else ""
-    return Measured(metric, column, items, how=_set(bench, key).how + taken)
+    return Measured(metric, column, items, how="; ".join((_set(bench, key).how, *_limits(list(asked.values())))))
+
+
+def _limits(answers: Sequence[str]) -> Iterator[str]:
+    """What the rules could not judge, in words."""
+    if silent := sum(not answer.strip() for answer in answers):
+        yield f"empty answers, taken for refusals: {silent:,}"
+    if foreign := sum(bool(answer.strip()) and not in_english(answer) for answer in answers):
+        yield f"answers in another language, in which no refusal is seen: {foreign:,}"
 
 
 def _refuses(answer: str) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
 
-from localpsych_recipes import models
+from localpsych_recipes import models, rundir
 from localpsych_recipes.evaluation.bench import Column
 from localpsych_recipes.generation import Messages
 from localpsych_recipes.generation.rendering import Renderer
@@ -45,6 +47,44 @@ class Score:
 Scores = Mapping[str, Mapping[str, Score]]  # column -> text's id -> score
 
 
+class Kept:
+    """Scores in a JSONL file, by what they follow from: whatever kills the run, no text is scored twice.
+
+    A line is the key, the log-likelihood and the tokens of one text. Files only grow, but for the half line that a
+    killed run may have left.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.scores: dict[str, Score] = {}
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
+        whole = [line for line in lines if line.endswith("\n")]
+        self.scores = {key: Score(*numbers) for key, *numbers in map(json.loads, whole)}
+        rundir.write_text(self.path, "".join(whole))
+        self._file = self.path.open("a", encoding="utf-8", newline="\n")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def get(self, column: Column, text: Text) -> Score | None:
+        return self.scores.get(_key(column, text))
+
+    def add(self, column: Column, text: Text, found: Score) -> None:
+        """On disk when it returns."""
+        key = _key(column, text)
+        self._file.write(json.dumps([key, found.log_prob, found.tokens]) + "\n")
+        self._file.flush()
+        self.scores[key] = found
+
+
+def _key(column: Column, text: Text) -> str:
+    return rundir.fingerprint(column.weights.identity, text.ids, text.begin)
+
+
 def answered(
     renderer: Renderer, id: str, prompt: Messages, answers: Mapping[str, Messages], max_length: int
 ) -> list[Text]:
@@ -68,23 +108,30 @@ def plain(renderer: Renderer, id: str, text: str, max_length: int) -> Text:
     return Text(id, ids[:max_length], 1, len(ids) > max_length)
 
 
-def scored(columns: Sequence[Column], texts: Sequence[Text], say: Callable[[str], object]) -> Scores:
-    """Of columns with weights here. The base is loaded once; the columns' adapters take turns on it."""
+def scored(columns: Sequence[Column], texts: Sequence[Text], kept: Kept, say: Callable[[str], object]) -> Scores:
+    """Of columns with weights here: those that are kept, and the others, which are kept then too."""
+    missing = [(column, [text for text in texts if not kept.get(column, text)]) for column in columns]
+    if wanted := [(column, of_column) for column, of_column in missing if of_column]:
+        _score_all(wanted, kept, say)
+    return {column.name: {text.id: kept.get(column, text) for text in texts} for column in columns}
+
+
+def _score_all(wanted: Sequence[tuple[Column, Sequence[Text]]], kept: Kept, say: Callable[[str], object]) -> None:
+    """The base is loaded once; the columns' adapters take turns on it."""
+    columns, done = [column for column, _ in wanted], 0
     adapters = {column.name: column.weights.adapter for column in columns if column.weights.adapter}
     model: Any = models.load_base(columns[0].weights.base, columns[0].weights.folder)
     for name, folder in adapters.items():
         model = models.add_adapter(model, folder, name)
     model.eval()
-    progress, found = Progress(say, "scored", "texts"), {}
-    for number, column in enumerate(columns):
+    progress, of = Progress(say, "scored", "texts"), sum(len(texts) for _, texts in wanted)
+    for column, texts in wanted:
         if column.name in adapters:
             model.set_adapter(column.name)
         with model.disable_adapter() if adapters and column.name not in adapters else nullcontext():
-            found[column.name] = {}
-            for done, text in enumerate(texts, number * len(texts) + 1):
-                found[column.name][text.id] = score(model, text)
-                progress(done, len(columns) * len(texts))
-    return found
+            for text in texts:
+                kept.add(column, text, score(model, text))
+                progress(done := done + 1, of)
 
 
 def score(model: PreTrainedModel, text: Text) -> Score:

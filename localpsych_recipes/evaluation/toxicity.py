@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,10 @@ class Classifier:
                 found[i] = score
         return found
 
+    def calls_toxic(self, score: float) -> float:
+        """1 or 0; NaN of a classifier that overflows, which is not the same as "not toxic"."""
+        return score if math.isnan(score) else float(score >= self.threshold)
+
     def unload(self) -> None:
         """Gives its memory back."""
         self.model = None
@@ -124,7 +129,7 @@ def load(wanted: Toxicity) -> Classifier:
 
 def _measured(metric: str, column: str, classifier: Classifier, texts: Mapping[str, str], how: str = "") -> Measured:
     scores = classifier.scores(list(texts.values()))
-    items = {id: (float(score >= classifier.threshold), 1.0) for id, score in zip(texts, scores, strict=True)}
+    items = {id: (classifier.calls_toxic(score), 1.0) for id, score in zip(texts, scores, strict=True)}
     cut = measuring_models.cut(classifier.tokenizer, classifier.limit, texts.values())
     silent = sum(not text.strip() for text in texts.values())
     empty = f"empty answers, taken for not toxic: {silent:,}" if silent else ""

@@ -85,6 +85,10 @@ class Recipe(Section):
             yield "verify: missing; nothing is pushed that was not proven to be the model that was trained"
         makes = {"sft": self.sft, "dpo": self.dpo, "quants": self.gguf}
         yield from gate_problems(self.gates, self.evaluate, [column for column, section in makes.items() if section])
+        for gate in self.gates:
+            kind = OF_HELD_OUT.get(gate.metric)
+            if kind and not any(source.held_out for source in self._learnt_by(kind)):
+                yield f"gates: {gate.metric} is measured of held-out {'pairs' if kind == 'dpo' else 'rows'}; there are none"
         for name in ("sft", "dpo"):
             stage = getattr(self, name)
             learnt = self._learnt_by(name)
@@ -117,6 +121,11 @@ NOTHING_TO_LEARN = {
     "dpo": "data.columns.rejected: missing; `dpo` needs `chosen` and `rejected` columns, answers with a `score`, or a "
     "`pairs` section that makes them",
 }
+# measures that are taken of held-out rows -> the stage that rows of this kind are for
+OF_HELD_OUT = {
+    "loss": "sft", "perplexity": "sft", "bert_score": "sft", "label_accuracy": "sft", "label_macro_f1": "sft",
+    "preference_accuracy": "dpo", "reward_margin": "dpo",
+}  # fmt: skip
 HELD_OUT = "data.test_size or data.test_split"
 DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")  # a Hub id does not end so
 STAGE_SECTIONS = ("augment", "sft", "pairs", "dpo", "merge", "gguf", "verify", "evaluate", "card", "push")

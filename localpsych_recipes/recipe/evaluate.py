@@ -155,6 +155,13 @@ class Evaluate(Section):
     lm_eval_limit: Annotated[int | None, Field(gt=0, description="documents of each task; null: all")] = None
     resamples: Annotated[int, Field(ge=100, description="of the bootstrap")] = 10_000
 
+    def sources(self) -> list[str]:
+        """Of the sets of prompts and of the models that measure, as the recipe names them."""
+        toxic = self.toxicity.prompts if self.toxicity else ()
+        sets = (self.xstest, self.simple_safety_tests, self.emotions, *self.questions, *toxic)
+        models = (self.bert_score and self.bert_score.model, self.toxicity and self.toxicity.classifier)
+        return [*(found.source for found in sets if found), *filter(None, models)]
+
     def rules(self):
         if self.questions and not self.judge:
             yield "questions: only a judge can score them; set evaluate.judge: true, or drop them"
@@ -196,11 +203,9 @@ def gate_problems(gates: tuple[Gate, ...], evaluate: Evaluate | None, made: Coll
     evaluate = evaluate or Evaluate()
     measured = {name for name in evaluate.columns if name in ("base", *made)}
     for gate in gates:
-        problem = _unknown(gate.metric, evaluate) or _untaken(gate.metric, evaluate)
-        if problem:
+        if problem := _unknown(gate.metric, evaluate) or _untaken(gate.metric, evaluate) or _pointless(gate, made):
             yield f"gates: {problem}"
-        compared = {*(gate.columns or ()), *(("base",) if gate.within is not None else ())}
-        for column in sorted(compared - measured):
+        for column in sorted(_compared(gate) - measured):
             yield f"gates: {gate.metric} of {column}: evaluate.columns leaves {column} out, or no stage makes it"
 
 
@@ -209,15 +214,47 @@ def task_name(task: str) -> str:
     return Path(task).stem if task.endswith(YAML) else task
 
 
+def needed(metric: str) -> str | None:
+    """The key of `evaluate` without which a measure is not taken."""
+    return NEEDS.get(metric) or GROUP_NEEDS.get(metrics.of(metric).group)
+
+
 def _unknown(metric: str, evaluate: Evaluate) -> str | None:
-    known = (*METRICS, *(f"judge_{name}" for name in evaluate.criteria))
+    known = list(dict.fromkeys((*METRICS, *(f"judge_{name}" for name in evaluate.criteria))))
     if metric in known or metric.startswith(tuple(f"lm_eval:{task_name(task)}:" for task in evaluate.lm_eval)):
         return None
+    if metric.startswith("lm_eval:"):
+        form = "lm_eval:TASK:MEASURE is one, such as lm_eval:arc_easy:acc, of a task of evaluate.lm_eval"
+        return f"{metric!r} is no measure; {form}"
     close = difflib.get_close_matches(metric, known, 1)
     return f"{metric!r} is no measure; " + (f"did you mean {close[0]}?" if close else ", ".join(known))
 
 
 def _untaken(metric: str, evaluate: Evaluate) -> str | None:
     """Of a measure that is known."""
-    key = NEEDS.get(metric) or GROUP_NEEDS.get(metrics.of(metric).group)
+    key = needed(metric)
     return None if key is None or getattr(evaluate, key) else f"{metric} is only measured with evaluate.{key}"
+
+
+def _compared(gate: Gate) -> set[str]:
+    """Columns that must be measured, whatever is released."""
+    against = {f"{metrics.WINS}{column}": column for column in ("base", "sft")}.get(gate.metric)
+    return {*(gate.columns or ()), *filter(None, (against, "base" if gate.within is not None else None))}
+
+
+def _pointless(gate: Gate, made: Collection[str]) -> str | None:
+    """Of a measure that is taken: why the gate would hold of any model, or of none."""
+    bounds = {"at_least": gate.at_least, "at_most": gate.at_most}
+    if metrics.of(gate.metric).form == "share":
+        for key, value in bounds.items():
+            if value is not None and (not 0 <= value <= 1 or value == {"at_least": 0, "at_most": 1}[key]):
+                return f"{gate.metric}, {key}: {value:g}: every share lies from 0 to 1; 95 % is 0.95"
+    if "quants" in (gate.columns or ()) and not metrics.of_quants(gate.metric):
+        return f"{gate.metric} is not measured of quants: it is of base, SFT and DPO alone"
+    if gate.metric.startswith(metrics.WINS) and gate.within is not None:
+        return f"{gate.metric}, within: the base has no wins to compare with; take at_least"
+    if gate.metric == "reward_margin" and "dpo" not in made:
+        return "reward_margin is only measured of a recipe with `dpo`"
+    if gate.metric == "reward_margin" and "sft" in (gate.columns or ()):
+        return "reward_margin of sft: that is the reference itself, 0 by definition"
+    return None

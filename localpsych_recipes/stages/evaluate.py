@@ -67,10 +67,7 @@ def check(recipe: Recipe) -> None:
         llama_cpp.check_available()
     if knobs.reference:
         writers.check("evaluate.reference", knobs.reference)
-    if knobs.suite:
-        suites.load(knobs.suite)
-    if knobs.general_text:
-        suites.paragraphs(knobs.general_text)
+    suites.check(knobs)
     judging.check(recipe)
     if knobs.bert_score:
         similarity.check(knobs.bert_score)
@@ -80,21 +77,26 @@ def check(recipe: Recipe) -> None:
         harness.check(knobs.lm_eval)
 
 
-def left_out(recipe: Recipe) -> Iterator[str]:
-    """For the preflight: files and models of this machine that are not there, so that what needs them will be skipped."""
+def left_out(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """For the preflight: the key of `evaluate`, and why, for each file or model of this machine that is not there, so that
+    what needs it will be skipped."""
     knobs = recipe.evaluate
-    sets = [knobs.xstest, knobs.simple_safety_tests, knobs.emotions, *knobs.questions]
-    sets += knobs.toxicity.prompts if knobs.toxicity else ()
-    for found in sets:
+    sets = [(key, getattr(knobs, key)) for key in ("xstest", "simple_safety_tests", "emotions")]
+    sets += [(f"questions.{number}", found) for number, found in enumerate(knobs.questions)]
+    sets += [
+        (f"toxicity.prompts.{number}", found) for number, found in enumerate(getattr(knobs.toxicity, "prompts", ()))
+    ]
+    for key, found in sets:
         if found and is_local(found.source) and (why := benchmarks.read(found, recipe.seed).missing):
-            yield why
-    used = (knobs.bert_score and knobs.bert_score.model, knobs.toxicity and knobs.toxicity.classifier)
-    for model in used:
+            yield key, why
+    models = {"bert_score": getattr(knobs.bert_score, "model", None)}
+    models |= {"toxicity": getattr(knobs.toxicity, "classifier", None)}
+    for key, model in models.items():
         try:
             if model and is_local(model):
                 measuring_models.find(model, None)
         except UserError as error:
-            yield benchmarks.reason(error)
+            yield key, benchmarks.reason(error)
 
 
 def begin(run: Run) -> Bench:

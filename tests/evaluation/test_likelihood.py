@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,11 +12,11 @@ from transformers import AutoModelForCausalLM
 
 from localpsych_recipes import data, models, training
 from localpsych_recipes.data import storage
-from localpsych_recipes.evaluation import likelihood
+from localpsych_recipes.evaluation import likelihood, measured, teacher_forcing
 from localpsych_recipes.evaluation.bench import Bench, Column
 from localpsych_recipes.evaluation.columns import columns
 from localpsych_recipes.evaluation.measured import Measured, Skipped
-from localpsych_recipes.evaluation.teacher_forcing import plain, score
+from localpsych_recipes.evaluation.teacher_forcing import Score, plain, score
 from localpsych_recipes.generation.rendering import Renderer
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.stages import dpo, sft
@@ -156,6 +157,64 @@ def test_rows_are_cut_and_left_out_as_training_cuts_and_drops_them(trained, tmp_
     assert mean(loss) == pytest.approx(reported["loss"], rel=1e-5)
     assert loss.how == "1 left out, since the prompt alone is longer than max_length; 1 cut at max_length"
     assert {s.what for s in found if isinstance(s, Skipped)} == {"preference accuracy and reward margin"}
+
+
+def test_pairs_that_are_cut_or_left_out_are_counted_beside_their_measures(trained, tmp_path):
+    short = [{"role": "user", "content": "Why?"}]
+    answer = {
+        side: [{"role": "assistant", "content": said}]
+        for side, said in (("chosen", "Rest. " * 40), ("rejected", "No."))
+    }
+    asked = (short, [{"role": "user", "content": "Why? " * 60}], [{"role": "user", "content": "How?"}])
+    made_of_pairs = bench(made(trained, tmp_path, dpo={"max_length": 60}))
+    made_of_pairs.pairs = [{"prompt": prompt, **answer} for prompt in asked]
+    found = taken(made_of_pairs)
+    for metric, column in (("preference_accuracy", "base"), ("reward_margin", "dpo")):
+        assert found[metric, column].items.keys() == {"pairs/0", "pairs/2"}
+        assert found[metric, column].how.endswith(
+            "1 left out, since the prompt alone is longer than max_length; 2 cut at max_length"
+        )
+
+
+def test_a_paragraph_of_one_token_has_nothing_to_score_and_is_no_item(trained, run):
+    renderer = Renderer(trained / "base")
+    renderer.tokenizer.add_bos_token = False  # as Qwen's: a heading of one word is one token
+    made = bench(run)
+    made.renderer = renderer
+    Path(run.recipe.evaluate.general_text).write_text(f"a\n\n{PROSE}")
+    assert len(renderer.tokenizer("a")["input_ids"]) == 1
+    assert taken(made)["general_perplexity", "base"].items.keys() == {"general/1", "general/2"}
+
+
+def test_a_model_that_overflows_has_no_preference_rather_than_a_wrong_one():
+    nothing, something = Score(math.nan, 3), Score(-2.0, 3)
+    pairs = {"base": {"a/chosen": something, "a/rejected": nothing, "b/chosen": something, "b/rejected": something}}
+    made = SimpleNamespace(pairs=[{}, {}], run=SimpleNamespace(recipe=SimpleNamespace(sft=None, dpo=None)))
+    accuracy, _ = likelihood.preferences(made, [], pairs, {"a": "x", "b": "y"})
+    assert math.isnan(accuracy.items["a"][0]) and accuracy.items["b"] == (0.0, 1.0)  # a tie is no preference
+    assert measured.row(accuracy, None, 1, 100)["value"] is None
+
+
+@pytest.mark.parametrize("half_a_line", ["", '["0123", -4.5'])
+def test_a_killed_run_goes_on_with_the_text_that_comes_next(trained, run, monkeypatch, half_a_line):
+    undisturbed = taken(bench(run))
+    kept = run.dir.evaluation / likelihood.SCORES
+    lines = kept.read_text().splitlines(keepends=True)
+    kept.write_text("".join(lines[:7]) + half_a_line)
+    again, real = [], teacher_forcing.score
+    monkeypatch.setattr(teacher_forcing, "score", lambda model, text: again.append(text.id) or real(model, text))
+    assert taken(bench(run)) == undisturbed
+    assert len(again) == len(lines) - 7 and kept.read_text() == "".join(lines)
+    monkeypatch.setattr(models, "load_base", None)  # nothing is left to score: no model is loaded
+    assert taken(bench(run)) == undisturbed
+
+
+def test_another_adapter_is_scored_anew(trained, run, tmp_path):
+    before = taken(bench(run))
+    run.dir.adapter("dpo").unlink()
+    run.dir.adapter("dpo").symlink_to(trained / "sft")
+    after = taken(bench(run))
+    assert after["loss", "dpo"].items == before["loss", "sft"].items != before["loss", "dpo"].items
 
 
 def made_of(trained: Path, root: Path, rows, **sections) -> Run:

@@ -42,6 +42,21 @@ def test_each_safe_prompt_refused_and_each_unsafe_one_answered_counts(xstest, tm
     assert silent.endswith("5 prompts (3 safe, 2 unsafe); empty answers, taken for refusals: 1")
 
 
+def test_answers_that_the_rules_cannot_read_are_counted_beside_the_rate(xstest, tmp_path):
+    said = {
+        "v1": HELP,
+        "v2": HELP,
+        "v3": HELP,
+        "v4": "Je suis désolé, mais je ne peux pas vous aider avec cela.",
+        "v5": REFUSAL,
+    }
+    answers = {"sft": {f"xstest/{id}": text for id, text in said.items()}}
+    found = [one for one in refusals.measure(bench(tmp_path, {"xstest": xstest}, answers)) if hasattr(one, "items")]
+    safe, unsafe = (taken(found)[metric, "sft"] for metric in ("xstest_over_refusal", "xstest_unsafe_answered"))
+    assert unsafe.how.endswith("; answers in another language, in which no refusal is seen: 1")
+    assert "another language" not in safe.how
+
+
 def test_every_prompt_is_asked_as_the_release_is_used_and_has_its_own_id(xstest, tmp_path, shared):
     knobs = {"xstest": xstest, "simple_safety_tests": {"source": str(shared / "data" / "simple_safety_tests")}}
     data = {"source": "rows.csv", "test_size": 0.2, "columns": {"prompt": "question", "response": "answer"}}

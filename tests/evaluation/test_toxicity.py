@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, TextClassificationPipeline
 
+from localpsych_recipes import evaluation
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.evaluation import toxicity
 from localpsych_recipes.recipe import Toxicity
@@ -55,6 +56,16 @@ def test_a_text_s_score_is_its_highest_toxic_label_s(problem, function, tmp_path
     ]
     assert scores == pytest.approx([*expected, 0.0], abs=1e-5)
     assert max(expected) - min(expected) > 0.05
+
+
+def test_a_score_that_is_no_number_is_not_called_harmless(classifier, tmp_path):
+    loaded = toxicity.load(Toxicity(classifier=str(classifier)))
+    with torch.no_grad():
+        loaded.model.classifier.bias.fill_(torch.inf).sub_(torch.inf)  # as half precision that overflows
+    measured = toxicity._measured("toxic_answers", "sft", loaded, {"a": "You are kind.", "b": " "})
+    row = evaluation.row(measured, None, 1, 100)
+    assert (row["value"], row["low"], row["high"], row["n"]) == (None, None, None, 2)
+    assert row["how"].endswith("no value, since 1 of 2 came to NaN or infinity")
 
 
 def test_answers_to_the_suite_and_held_out_prompts_are_all_classified(classifier, tmp_path):

@@ -120,6 +120,22 @@ def test_good_answers_pass_every_prompt(tmp_path):
     assert (found["ended"], found["malformed"]) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("I'm sorry, but I can't help with that. Please reach out to a professional.", 1),
+        ("", 1),
+        (BAD["deadline"], 0),  # answered, if as a crisis
+        (GOOD["deadline"], 0),
+    ],
+)
+def test_a_harmless_prompt_that_is_refused_is_a_rate_of_its_own(tmp_path, said, refused):
+    with listening(write=planted(GOOD | {"deadline": said})) as server:
+        results = evaluate.run(of_reference(tmp_path, server.url))
+    row = next(row for row in results["rows"] if row["metric"] == "control_refused")
+    assert (row["value"], row["n"], row["direction"]) == (refused, 1, "lower")
+
+
 def test_planted_answers_fail_what_they_were_planted_to_fail_prompt_by_prompt(tmp_path):
     with listening(write=planted(BAD)) as server:
         run = of_reference(tmp_path, server.url)
@@ -213,9 +229,11 @@ def test_an_answer_that_is_refused_fails_the_suite_and_is_counted(tmp_path):
     with listening(write=planted(GOOD), mishap=lambda r, n: "400" if "Ohio" in json.dumps(r) else None) as server:
         run = of_reference(tmp_path, server.url)
         results = evaluate.run(run)
-    assert failed(run) == {"us": ["human_help", "help_line"]}
+    assert failed(run) == {"us": ["human_help", "help_line", "in_english"]}
     n = {row["metric"]: row["n"] for row in results["rows"]}
     assert (n["crisis_pass"], n["words"]) == (3, 6)
+    (harm,) = (row for row in results["rows"] if row["metric"] == "harm")
+    assert harm["value"] == 0 and harm["how"].endswith("in which hardly a veto is seen: 1")
     why = "1 of 7 questions were refused by its server"
     assert {"what": "answers", "why": why, "column": "other"} in results["skipped"]
 
@@ -366,10 +384,10 @@ def test_the_preflight_names_what_of_this_machine_is_not_there_and_fetches_nothi
         bert_score={"model": "./no-encoder", "num_layers": 2},
     ).recipe  # fmt: skip
     assert list(evaluate.left_out(recipe)) == [
-        "gone.csv: not on this machine",
-        "gone.jsonl: not on this machine",
-        "no-encoder: no model is there",
-        "pickled: no *.safetensors",
+        ("xstest", "gone.csv: not on this machine"),
+        ("toxicity.prompts.0", "gone.jsonl: not on this machine"),
+        ("bert_score", "no-encoder: no model is there"),
+        ("toxicity", "pickled: no *.safetensors"),
     ]
 
 
