@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from localpsych_recipes import machine, rundir
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.recipe import Recipe, is_local
+from localpsych_recipes.recipe import Evaluate, Recipe, is_local
 from localpsych_recipes.resources import resource
 from localpsych_recipes.rundir import RunDir
 
@@ -28,15 +28,15 @@ class Stage:
     packages: tuple[str, ...] = ()  # whose version changes its result
 
 
-# keys that change nothing in rows and pairs, only what is published says them, or how a server is reached: setting them
-# after hours of training must not train anew
+# keys that change nothing in rows and pairs, only what is published says them, how a server is reached, or how many are
+# asked at once (the ledgers keep no answer by that): setting them after hours of work must not do it anew
 WITHOUT_EFFECT = {
     "base": ("hub_id", "license"),
     "data": ("license",),
     "mixture": ("license",),
     "judge": ("slots", "allow_remote", "api_key_env"),
     "pairs": ("slots", "allow_remote", "api_key_env", "publish"),
-    "evaluate": ("slots",),
+    "evaluate": ("slots", "batch_size"),
 }
 CARD_KEYS = ("name", "version", "description", "license", "base", "data", "pairs", "gates", "card", "push")
 TRAINING_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
@@ -128,7 +128,18 @@ class Run:
     @property
     def final_adapter(self) -> Path:
         """The adapter of the recipe's last training stage: what is merged, converted and published."""
-        return self.dir.adapter("dpo" if self.recipe.dpo else "sft")
+        stage = "dpo" if self.recipe.dpo else "sft"
+        return self.left_by(stage, self.dir.adapter(stage))
+
+    def left_by(self, stage: str, place: Path) -> Path:
+        """The folder or file, which a finished stage has left. UserError if somebody has deleted it since."""
+        if place.exists():
+            return place
+        raise UserError(
+            f"{place.relative_to(self.dir.root)} is gone, although {stage} was done",
+            "what that stage left there",
+            f"run the recipe with --from {stage} --force, which makes it again",
+        )
 
     def rows_of(self, kind: Literal["sft", "pairs"]) -> Path:
         """The folder of the rows that SFT, or DPO, of this recipe learns from."""
@@ -185,6 +196,8 @@ def fingerprint(run: Run, stage: Stage) -> str:
         world = [pin.get("commit") or pin.get("sha256") for pin in known]
     if stage.name == "push":  # a rehearsal on another Hub is no release
         world.append(os.environ.get("HF_ENDPOINT"))
+    if stage.name == "evaluate" and run.recipe.evaluate:
+        world += [rundir.source_identity(p) for p in _measured_with(run.recipe.evaluate)]
     if stage.name == "card":
         world.append(rundir.source_identity(resource("model_cards")))
     inputs = [fingerprint(run, s) for s in STAGES if s.name in _inputs(run.recipe, stage)]
@@ -215,6 +228,14 @@ def _inputs(recipe: Recipe, stage: Stage) -> list[str]:
 def _local_sources(recipe: Recipe) -> list[Path]:
     sources = (recipe.base.model, *(source.source for source in recipe.data.sources))
     return [Path(s).expanduser() for s in sources if is_local(s)]
+
+
+def _measured_with(knobs: Evaluate) -> list[Path]:
+    """Suite, prose, sets and models of this machine: with other content the same keys measure something else."""
+    shipped = resource("recipes", "suites")
+    texts = [shipped / f"{knobs.suite}.yaml", shipped / f"{knobs.general_text}.txt"]
+    named = (knobs.suite, knobs.general_text, *knobs.sources())
+    return texts + [Path(s).expanduser() for s in named if s and is_local(s)]
 
 
 def _done(run: Run, stage: Stage, expected: str | None = None) -> bool:

@@ -274,6 +274,23 @@ def test_a_file_that_is_no_model_ends_in_one_message(llama, tmp_path):
         pass
 
 
+@pytest.mark.parametrize("write", ["convert", "quantize", "reference", "imatrix"])
+def test_a_disk_that_fills_up_while_a_tool_writes_is_told_as_that(llama, model, gguf, tmp_path, write):
+    """Linux's /dev/full, which no byte can be written to, stands where the tool writes."""
+    text, out = tmp_path / "text.txt", tmp_path / "out"
+    text.write_text("a quiet evening by the sea " * 60)
+    out.with_name("out.partial").symlink_to("/dev/full")
+    calls = {
+        "convert": lambda: llama.convert(model, out, outtype="auto", name="Tiny"),
+        "quantize": lambda: llama.quantize(gguf, out, "Q8_0"),
+        "reference": lambda: llama.reference(gguf, text, out, context=64, chunks=2),
+        "imatrix": lambda: llama.imatrix(gguf, text, out, context=64),
+    }
+    with pytest.raises(OSError, match="No space left on device"):
+        calls[write]()
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
 def test_a_server_does_not_outlive_a_parent_that_is_killed(llama, gguf):
     program = (

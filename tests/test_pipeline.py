@@ -63,7 +63,8 @@ def redone(before: Run, after: Run) -> tuple[str, ...]:
         ({"base": {"license": "mit"}}, ("gguf", *PROVEN)),
         ({"data": {"license": "mit"}}, ("card", "push")),
         ({"pairs": {"publish": True}}, ("card", "push")),
-        # nor must how a server is reached
+        # nor must how a server is reached, or how many are asked at once
+        ({"evaluate": {"batch_size": 4}}, ()),
         (
             {"pairs": {"slots": 2}, "judge": {"slots": 2, "allow_remote": True}, "evaluate": {"slots": 3}},
             ("card", "push"),
@@ -81,6 +82,25 @@ def test_a_changed_local_file_starts_over(tmp_path, monkeypatch):
     before = {s.name: pipeline.fingerprint(one, s) for s in STAGES}
     Path("rows.jsonl").write_text('{"q": "2"}\n')
     assert all(pipeline.fingerprint(one, s) != before[s.name] for s in STAGES)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [("suite", "own.yaml"), ("general_text", "own.txt"), ("xstest", "own.csv"), ("bert_score", "encoder")],
+)
+def test_what_a_model_is_measured_with_is_known_by_its_content(tmp_path, monkeypatch, key, name):
+    """A prompt more in a suite, a set that is there at last: what was measured without is not what the recipe asks."""
+    monkeypatch.chdir(tmp_path)
+    value = {"xstest": {"source": f"./{name}"}, "bert_score": {"model": f"./{name}", "num_layers": 2}}.get(key, name)
+    one, file = run(tmp_path, recipe(evaluate={key: value})), Path(name)
+    if key == "bert_score":
+        file = Path(name, "config.json")
+        file.parent.mkdir()
+    file.write_text("first")
+    before = {s.name: pipeline.fingerprint(one, s) for s in STAGES}
+    file.write_text("second")
+    again = [s.name for s in STAGES if s.name in HAVE and pipeline.fingerprint(one, s) != before[s.name]]
+    assert again == ["evaluate", "card", "push"]
 
 
 FETCHED = {"commit": None, "sha256": "a" * 64}  # a file at an address

@@ -10,6 +10,7 @@ from localpsych_recipes import rundir
 GPU_SLOTS, CPU_SLOTS = 16, 16  # at most; more gain little on a CPU, and a GPU's memory llama.cpp fits by itself
 BESIDE = 512 << 20  # bytes that llama-server needs besides weights and cache: what it computes with, and itself
 SPARED = 0.9  # of the memory that is free now: other programs go on
+STEP = 256  # tokens that llama-server rounds a slot's context up to
 
 
 def fitting(model: Path, weights: int, context: int, free: int) -> int:
@@ -50,6 +51,12 @@ def _of_gguf(file: Path) -> tuple[int, int, int]:
     heads = say("attention.head_count", 1)
     width = say("attention.key_length", say("embedding_length", 0) // heads)
     return say("block_count", 0), say("attention.head_count_kv", heads), width
+
+
+def context(tokens: int, model: Path) -> int:
+    """Tokens of a slot that holds so many, rounded up; no more than the model reads. model: as in `longest`."""
+    rounded = -(-tokens // STEP) * STEP
+    return min(rounded, longest(model) or rounded)
 
 
 def longest(model: Path) -> int | None:

@@ -33,7 +33,6 @@ from localpsych_recipes.progress import Progress
 from localpsych_recipes.serving import Running, running
 
 QUIET = ("--reasoning", "off", "--no-webui", "--cache-ram", "0")  # the last: no copies of old prompts in memory
-STEP = 256  # tokens that llama-server rounds a slot's context up to
 TEMPLATE = 64  # tokens that a server's own rendering may have more than ours
 BYTES_OF_TOKEN = 2  # at least, of a text whose tokenizer is inside a .gguf file
 VLLM_SLOTS = 32
@@ -160,8 +159,8 @@ WRITERS: dict[str, type[Started]] = {"llama.cpp": LlamaCpp, "vllm": Vllm}  # by 
 
 
 def context_for(requests: Sequence[Request], weights: Weights, renderer: Renderer | None) -> int:
-    """Tokens that the longest prompt and its answer need, rounded up; no more than the model reads (what is longer is
-    refused by the server, alone)."""
+    """Tokens of the slot that the longest prompt and its answer need, no more than the model reads: what is longer is
+    refused by the server, alone."""
     answer = max((request.sampling.max_tokens for request in requests), default=1)
     conversations, folder = [request.messages for request in requests], weights.folder
     if renderer:
@@ -170,8 +169,7 @@ def context_for(requests: Sequence[Request], weights: Weights, renderer: Rendere
         prompt = TEMPLATE + max(map(_bytes, conversations), default=0) // BYTES_OF_TOKEN
     else:
         prompt = TEMPLATE + Renderer(weights.tokenizer or folder).longest(conversations)
-    needed = -(-(prompt + answer) // STEP) * STEP
-    return min(needed, slots.longest(folder) or needed)
+    return slots.context(prompt + answer, folder)
 
 
 def _bytes(messages: Messages) -> int:

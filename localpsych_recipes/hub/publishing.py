@@ -103,7 +103,9 @@ def local_files(folder: Path, without: Collection[str] = ()) -> dict[str, LocalF
     found = {p.relative_to(folder).as_posix(): LocalFile(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     found.pop(HUBS_OWN, None)
     if CARD not in found:
-        raise UserError(f"{folder.name} has no {CARD}", "a card beside the files", "run the recipe with --from card")
+        raise UserError(
+            f"{folder.name} has no {CARD}", "a card beside the files", "run the recipe with --from card --force"
+        )
     return {path: file for path, file in found.items() if path not in without}
 
 

@@ -8,7 +8,7 @@ serve.py  llama-server for as long as a `with` block lasts
 quants.py the quants that llama-quantize knows, and which tensor types each may hold;  contents.py what a GGUF holds
 """
 
-from localpsych_recipes.llama_cpp.contents import lora, tokenizer, vocabulary
+from localpsych_recipes.llama_cpp.contents import lora, settings, tokenizer, vocabulary
 from localpsych_recipes.llama_cpp.find import check_available, tools
 from localpsych_recipes.llama_cpp.measure import EXACT, Divergence, append_loss
 from localpsych_recipes.llama_cpp.process import ToolError
@@ -37,6 +37,7 @@ __all__ = [
     "fallbacks",
     "lora",
     "needs_imatrix",
+    "settings",
     "tensor_types",
     "tokenizer",
     "tools",

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gguf import ReaderField
 
-# what makes text into tokens; the ids of special tokens and the chat template are asked of a server
-TOKENIZER = re.compile(
-    r"tokenizer\.ggml\.(model|pre|tokens|scores|token_type|merges|add_\w+|remove_\w+|precompiled_\w+)"
-)
+# what makes text into tokens; the end of an answer and the chat template are asked of a server
+TOKENIZER = re.compile(r"tokenizer\.(?!ggml\.eos_token_id$|chat_template$).+")
+# what is computed with the weights, and how a next token is drawn; not what the file tells of itself and its making
+SETTINGS = re.compile(r"general\.(architecture|sampling\..+)|(?!general\.|tokenizer\.|quantize\.|split\.|GGUF\.).+")
 
 
 def vocabulary(gguf: Path) -> int:
@@ -25,10 +25,19 @@ def vocabulary(gguf: Path) -> int:
 
 def tokenizer(gguf: Path) -> dict[str, str]:
     """Everything in a GGUF that makes text into tokens: key -> SHA-256 of its value."""
+    return _matching(gguf, TOKENIZER)
+
+
+def settings(gguf: Path) -> dict[str, str]:
+    """Everything in a GGUF, besides weights and tokenizer, that changes what it answers: key -> SHA-256 of its value."""
+    return _matching(gguf, SETTINGS)
+
+
+def _matching(gguf: Path, keys: re.Pattern[str]) -> dict[str, str]:
     from gguf import GGUFReader
 
     fields = GGUFReader(gguf).fields
-    return {name: _sha256(field) for name, field in fields.items() if TOKENIZER.fullmatch(name)}
+    return {name: _sha256(field) for name, field in fields.items() if keys.fullmatch(name)}
 
 
 def lora(gguf: Path) -> dict[str, str]:

@@ -48,11 +48,10 @@ def reference(perplexity: Path, gguf: Path, text: Path, out: Path, *, context: i
     with finished(out) as partial:
         asked = ["--file", text, "--kl-divergence-base", partial, "--chunks", chunks]
         command = _command(perplexity, gguf, context, gpu, *asked)
-        said = _said(command, lambda said: _perplexity(said, partial) is not None)
+        said = _said(command, lambda said: not _whole(partial) or _perplexity(said, partial) is not None)
         _refuse_short(text, context, said)
         found = _perplexity(said, partial)
-        # a full disk is nothing that it would say
-        if found is None or partial.stat().st_size != Header.of(partial).size:
+        if found is None or not _whole(partial):  # on a full disk it goes on, and ends well
             raise _unfinished(perplexity, said, f"log-probabilities of up to {chunks} pieces of {context} tokens")
         append_loss(partial, math.log(found))
 
@@ -139,9 +138,10 @@ def imatrix(tool: Path, gguf: Path, text: Path, out: Path, *, context: int, gpu:
         except ToolError as error:
             _refuse_short(text, context, error.given)
             raise
-        if not partial.is_file():
-            raise _unfinished(tool, said, "an importance matrix")
-        pieces = GGUFReader(partial).fields["imatrix.chunk_count"].contents()
+        try:
+            pieces = GGUFReader(partial).fields["imatrix.chunk_count"].contents()
+        except (OSError, LookupError, ValueError):  # not there, or cut short
+            raise _unfinished(tool, said, "an importance matrix") from None
     return pieces * context
 
 
@@ -160,6 +160,10 @@ def _said(command: list[str], complete: Callable[[str], bool]) -> str:
         if complete(said) or re.search(r"^[\d.]+ E |^Mean.*: +-?nan", said, re.MULTILINE):
             break
     return said
+
+
+def _whole(reference: Path) -> bool:
+    return reference.is_file() and reference.stat().st_size == Header.of(reference).size
 
 
 def _perplexity(said: str, reference: Path) -> float | None:
@@ -185,6 +189,4 @@ def _refuse_short(text: Path, context: int, said: str) -> None:
 
 
 def _unfinished(tool: Path, said: str, expected: str) -> ToolError:
-    return ToolError(
-        f"{tool.name} did not finish: {last_lines(said)}", expected, "read its lines above; is the disk full?"
-    )
+    return ToolError(f"{tool.name} did not finish: {last_lines(said)}", expected, "read its lines above")

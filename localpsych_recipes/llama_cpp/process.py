@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -42,16 +43,32 @@ def environment() -> dict[str, str]:
     return env
 
 
+SPARE = 1 << 20  # bytes, that a disk which is not full has
 OURS = ("LLAMA_ARG_", "LLAMA_API_KEY", "LLAMA_LOG_")
 
 
 @contextmanager
 def finished(out: Path) -> Iterator[Path]:
-    """A name beside `out` to write to; renamed to `out` at the end, removed after an error."""
+    """A name beside `out` to write to; renamed to `out` at the end, removed after an error. OSError where the disk was
+    full: of that each tool says something else, or nothing."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f"{out.name}.partial")
     try:
         yield partial
         os.replace(partial, out)
+    except ToolError:
+        _refuse_full(partial)
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _refuse_full(partial: Path) -> None:
+    """OSError if no more can be written behind what a tool has left there."""
+    try:
+        with partial.open("ab") as file:
+            file.write(bytes(SPARE))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(error.errno, error.strerror, str(partial.parent)) from None

@@ -17,7 +17,7 @@ def run(run: Run) -> dict[str, Any]:
     UserError for a quant made of other types, or one that needs a matrix that cannot be made.
     """
     tools = llama_cpp.tools(run.say)
-    merged, knobs = run.dir.release("merged"), run.recipe.gguf
+    merged, knobs = run.left_by("merge", run.dir.release("merged")), run.recipe.gguf
     source = run.dir.sixteen_bit_gguf
     source.parent.mkdir(parents=True, exist_ok=True)
     text = training_text(run)  # before the minutes that converting takes

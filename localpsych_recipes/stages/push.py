@@ -11,6 +11,8 @@ from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.verification import release, report, seen
 
+MADE_BY = {"adapter": "verify", "merged": "merge", "gguf": "gguf", "pairs": "card"}
+
 
 def run(run: Run) -> dict[str, Any]:
     """Results: the repositories, each with its URL, commit, tag, visibility, files and bytes."""
@@ -20,6 +22,8 @@ def run(run: Run) -> dict[str, Any]:
     if not run.publish_anyway:
         gates.refuse_failed(cards.checked_gates(run))
     refuse_nothing_left(run)
+    for kind in cards.released(run):
+        run.left_by(MADE_BY[kind], run.dir.release(kind))
     names = hub.preflight(recipe.push, recipe.name, cards.kinds(recipe))
     message = f"{recipe.name} {recipe.version}"
     kinds = cards.write(run, names, owned=True)  # once more, now that the owner is known
@@ -52,7 +56,7 @@ def refuse_unproven(run: Run, files: Mapping[str, Mapping[str, hub.LocalFile]]) 
             raise UserError(
                 f"{', '.join(other[:5])} of {kind}: not as the verify stage saw {'it' if len(other) == 1 else 'them'}",
                 "the very files that were proven",
-                "run the recipe with --from verify, which looks at what is there now",
+                "run the recipe with --from verify --force, which looks at what is there now",
             )
 
 

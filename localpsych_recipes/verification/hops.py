@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from localpsych_recipes.errors import UserError
@@ -90,17 +91,21 @@ def tried(hop: str, kind: Kind, file: str | None, measure: Callable[[], Found]) 
 
 
 def said(error: Exception) -> str:
-    """An error in one line without paths: of several, the first that speaks of an error. Of a library's own errors only
+    """An error in one line without paths: of several, the first that tells a cause. Of a library's own errors only
     the class: their texts may hold anything. A full disk is no finding: it comes through."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise error
+    if isinstance(error, OSError) and error.filename:
+        return f"{Path(error.filename).name}: {error.strerror}"
     if not isinstance(error, UserError):
         return type(error).__name__
     lines = [line.strip() for line in error.given.splitlines() if line.strip()]
-    telling = next(
-        (line for line in lines if re.search(r"error|fail|invalid|not within", line, re.IGNORECASE)), lines[0]
-    )
+    told = [line for words in TELLING for line in lines if re.search(words, line, re.IGNORECASE)]
+    telling = re.sub(r"^[\d.]+ [A-Z] ", "", (told or lines)[0])  # without llama.cpp's time and level
     return re.sub(r"(?:/[^\s/'\":]+)+/([^\s/'\":]+)", r"\1", telling)[:LONGEST].rstrip(": ")
+
+
+TELLING = ("corrupt|invalid|not within|cannot", "error|fail")  # a cause before what it led to
 
 
 def judged(found: Divergence, bound: Bound, more: Mapping[str, Number] | None = None) -> Found:

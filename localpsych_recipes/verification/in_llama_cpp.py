@@ -17,7 +17,7 @@ from localpsych_recipes.verification.proof import Proof
 from localpsych_recipes.verification.release import SIXTEEN_BIT, quant_of
 from localpsych_recipes.verification.serving import Serving, serving
 
-STEP = 256  # tokens that llama-server rounds a context up to
+NO_MERGED = "there is no merged model to hold the weights against"
 
 
 def sixteen_bit(proof: Proof) -> Iterator[Hop]:
@@ -29,13 +29,18 @@ def sixteen_bit(proof: Proof) -> Iterator[Hop]:
 
 def files(proof: Proof) -> Iterator[Hop]:
     """Every published file: hops loads, template, stops, quant. Nothing else is tried on one that does not load."""
+    if proof.release.ggufs and not proof.release.merged:
+        proof.left_out.append(("quant", NO_MERGED))
     for gguf in proof.release.ggufs:
         yield from _file(proof, gguf)
 
 
 def adapter(proof: Proof) -> Iterator[Hop]:
     """The adapter's GGUF on the base's, converted for this: hop adapter_gguf."""
-    if (file := proof.release.adapter_gguf) and _comparable(proof):
+    file = proof.release.adapter_gguf
+    if file and not proof.release.merged:
+        proof.left_out.append(("adapter_gguf", NO_MERGED))
+    elif file:
         yield tried("adapter_gguf", "adapter", file.name, lambda: _adapter(proof, file))
 
 
@@ -63,6 +68,8 @@ def _quant(proof: Proof, gguf: Path) -> Found:
     quant = quant_of(gguf)
     if quant not in (*QUANTS, *SIXTEEN_BIT):
         return Found(wrong="its name ends in no quant that a bound is known of")
+    if wrong := unlike(llama_cpp.settings(gguf), proof.settings) or unlike_its_name(gguf, quant):
+        return Found(wrong=wrong)
     bound = proof.knobs.gguf if quant in SIXTEEN_BIT else proof.knobs.bound(quant)
     share = carried.share(gguf, proof.sixteen_bit, proof.lora) if proof.lora else None
     more = {"bytes": gguf.stat().st_size} | ({} if share is None else {"adapter_share": share})
@@ -70,6 +77,18 @@ def _quant(proof: Proof, gguf: Path) -> Found:
     if share is None:
         return told_apart(proof, found)
     return found if carried.LEAST <= share <= carried.MOST else replace(found, wrong=found.wrong or _halved(share))
+
+
+def unlike(keys: Mapping[str, str], of_16_bit: Mapping[str, str]) -> str | None:
+    """The first key with another value: a few tokens show no other context length, window or sampling."""
+    other = _other(keys, of_16_bit)
+    return other and f"{other}: not the 16-bit GGUF's"
+
+
+def unlike_its_name(gguf: Path, quant: str) -> str | None:
+    """The first tensor of a type that the quant is not made of: one layer of fewer bits is lost in the mean."""
+    name, kind = next(iter(llama_cpp.fallbacks(gguf, quant).items()), (None, None))
+    return name and f"{name} is of type {kind}, which {quant} is not made of"
 
 
 def _halved(share: float) -> str:
@@ -118,8 +137,8 @@ def _served(proof: Proof, gguf: Path) -> Iterator[Hop]:
 
 
 def _template(proof: Proof, gguf: Path, server: Serving) -> Found:
-    if _comparable(proof) and (other := _other(llama_cpp.tokenizer(gguf), proof.tokenizer)):
-        return Found(wrong=f"{other}: not the 16-bit GGUF's")
+    if _comparable(proof) and (wrong := unlike(llama_cpp.tokenizer(gguf), proof.tokenizer)):
+        return Found(wrong=wrong)
     return template.in_server(server, proof.renderer, proof.release.base_folder, proof.probes.prompts)
 
 
@@ -135,7 +154,6 @@ def _stops(proof: Proof, server: Serving) -> Found:
 
 
 def _context(proof: Proof) -> int:
-    """Tokens that the longest prompt and its answer need, no more than the model reads."""
+    """Tokens that the longest prompt and its answer need."""
     needed = proof.renderer.longest(proof.probes.prompts) + proof.knobs.max_tokens
-    rounded = -(-needed // STEP) * STEP
-    return min(rounded, slots.longest(proof.release.base_folder) or rounded)
+    return slots.context(needed, proof.release.base_folder)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TRAINED, BASE = "the model as trained", "the 16-bit base"
 ADAPTED, MERGED = "the 16-bit base with the adapter", "the merged model"
+NO_ADAPTER = "there is no adapter to hold the weights against"
 SAME_MODEL = "trained on the 16-bit base itself: it is the same model"
 
 
@@ -47,6 +48,8 @@ def merged(proof: Proof) -> Iterator[Hop]:
     measured(proof, [MERGED], in_16_bit(release.base), folder, None, _merged)
     if release.adapter:
         yield tried("merged", "merged", None, lambda: is_merged(proof))
+    else:
+        proof.left_out.append(("merged", NO_ADAPTER))
     proof.forget(ADAPTED)
     yield tried("template", "merged", None, lambda: template.in_folder(folder, release.base_folder))
     yield tried("stops", "merged", None, lambda: _stops(proof))

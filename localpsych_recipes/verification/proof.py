@@ -80,6 +80,11 @@ class Proof:
         return llama_cpp.tokenizer(self.sixteen_bit)
 
     @cached_property
+    def settings(self) -> dict[str, str]:
+        """What else in it, besides the weights, changes what it answers."""
+        return llama_cpp.settings(self.sixteen_bit)
+
+    @cached_property
     def lora(self) -> Path | None:
         """The adapter as a GGUF, made anew; None without one, or with a kind (DoRA) that llama.cpp has no form for."""
         file, release = self.work / "adapter.gguf", self.release

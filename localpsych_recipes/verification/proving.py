@@ -31,8 +31,8 @@ def prove_run(run: Run) -> dict[str, Any]:
     kind -> name -> SHA-256 of each as it was before it was looked at, by which push knows it again."""
     if not run.dir.release("adapter").is_dir():
         assemble_adapter(run)
-    knobs, before = run.recipe.verify or Verify(), seen.files(run)
-    results = prove(of_run(run), knobs, seed=run.recipe.seed, work=run.dir.verification, say=run.say)
+    release, knobs, before = of_run(run), run.recipe.verify or Verify(), seen.files(run)
+    results = prove(release, knobs, seed=run.recipe.seed, work=run.dir.verification, say=run.say)
     return results | {"files": before}
 
 

@@ -13,9 +13,10 @@ from localpsych_recipes.models import TOKENIZER_FILES
 from localpsych_recipes.recipe import Recipe, Verify, is_local
 from localpsych_recipes.recipe_file.extending import HUB
 from localpsych_recipes.rundir import RunDir
-from localpsych_recipes.verification import proving, report
+from localpsych_recipes.verification import in_process, proving, report
 from localpsych_recipes.verification.release import CONFIG, WEIGHTS, Release, ggufs_in
 
+ALL_PROVEN = "everything that is there is proven"
 ADAPTER_GGUF = "adapter.gguf"
 # weights in safetensors and texts alone: of a repository that somebody else filled, no code is fetched
 FILES = {
@@ -39,7 +40,9 @@ def verify(what: str, overrides: Iterable[str], say: Callable[[str], None]) -> b
     for line in report.outcome(results):
         say(line)
     failed = sum(not hop["passed"] for hop in results["hops"])
-    say(f"{failed} of {len(results['hops'])} hops failed" if failed else "everything that is there is proven")
+    gaps = any(left["why"] != in_process.SAME_MODEL for left in results["left_out"])
+    proven = "what was compared is proven, and nothing of what was left out" if gaps else ALL_PROVEN
+    say(f"{failed} of {len(results['hops'])} hops failed" if failed else proven)
     return not failed
 
 

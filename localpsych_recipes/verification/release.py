@@ -44,16 +44,17 @@ class Release:
 
 
 def of_run(run: Run) -> Release:
-    """A run's release as it lies in RUN/release now."""
-    recipe, merged, adapter = run.recipe, run.dir.release("merged"), run.dir.release("adapter")
+    """A run's release as it lies in RUN/release now. UserError for a folder that was deleted."""
+    recipe, adapter = run.recipe, run.dir.release("adapter")
+    kept = run.dir.sixteen_bit_gguf  # unless somebody wanted its gigabytes back
     return Release(
         name=recipe.name,
         base=recipe.base,
         base_folder=models.base_folder(recipe.base, run.pins),
         adapter=adapter,
-        merged=merged if recipe.merge else None,
-        ggufs=ggufs_in(run.dir.release("gguf")) if recipe.gguf else (),
-        sixteen_bit=run.dir.sixteen_bit_gguf if recipe.gguf else None,
+        merged=run.left_by("merge", run.dir.release("merged")) if recipe.merge else None,
+        ggufs=ggufs_in(run.left_by("gguf", run.dir.release("gguf"))) if recipe.gguf else (),
+        sixteen_bit=kept if recipe.gguf and kept.is_file() else None,
         adapter_gguf=adapter / run.dir.adapter_gguf.name if recipe.gguf and recipe.gguf.adapter else None,
         trained=trained(run),
         held_out=held_out(run),
@@ -95,8 +96,8 @@ def assemble_adapter(run: Run) -> None:
             if (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
         name_base(folder / CONFIG, run.recipe.base_id)
-        if run.recipe.gguf and run.recipe.gguf.adapter and run.dir.adapter_gguf.is_file():
-            shutil.copyfile(run.dir.adapter_gguf, folder / run.dir.adapter_gguf.name)
+        if run.recipe.gguf and run.recipe.gguf.adapter:
+            shutil.copyfile(run.left_by("gguf", run.dir.adapter_gguf), folder / run.dir.adapter_gguf.name)
 
 
 def name_base(config: Path, base_id: str | None) -> None:

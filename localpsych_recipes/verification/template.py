@@ -39,8 +39,9 @@ def _messages(turns: Sequence[str]) -> Messages:
 
 
 def in_folder(folder: Path, base: Path) -> Found:
-    """The tokenizer files of a released folder: the base's, byte for byte."""
+    """The tokenizer files of a released folder, and whatever further templates lie there: the base's, byte for byte."""
     names = [name for name in TOKENIZER_FILES if (folder / name).is_file() or (base / name).is_file()]
+    names += sorted({path.relative_to(folder).as_posix() for path in folder.rglob("*.jinja")} - set(TOKENIZER_FILES))
     other = [name for name in names if _bytes(folder / name) != _bytes(base / name)]
     measures, bound = {"files": len(names), "same": len(names) - len(other)}, {"same": len(names)}
     return Found(measures, bound, f"{', '.join(other)}: not the base's" if other else None)

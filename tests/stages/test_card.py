@@ -263,4 +263,4 @@ def test_law_review_and_means_are_said(run) -> None:
         use = section(text, "Responsible use")
         for words in ("HIPAA", "42 CFR Part 2", "Article 9", "clinical review", "ethics review", "not legal advice"):
             assert words in use
-        assert "sft: 3.1270 rows per second" in text and "2.5e+17 floating-point operations" in text
+        assert "sft: 3.13 rows per second" in text and "2.5e+17 floating-point operations" in text

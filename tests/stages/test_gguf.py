@@ -41,6 +41,13 @@ def merged_run(base: Path, root: Path, rows: list, said: list[str], **keys: Any)
     return run
 
 
+def test_a_merged_folder_that_was_deleted_is_named_with_the_stage_that_makes_it(base, tmp_path):
+    run = merged_run(base, tmp_path, small_run.ROWS, [], quants=["Q8_0"])
+    run.dir.release("merged").unlink()
+    with pytest.raises(UserError, match=r"(?s)release/merged is gone, although merge was done.*--from merge --force"):
+        gguf.run(run)
+
+
 def fields(file: Path) -> dict[str, Any]:
     return {name: field.contents() for name, field in GGUFReader(file).fields.items()}
 

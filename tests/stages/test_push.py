@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -197,6 +198,16 @@ def test_a_file_that_changed_behind_the_proofs_back_stops_the_push_before_anythi
 ) -> None:
     damage(run.dir.release(kind))
     with pytest.raises(UserError, match=f"{named}: not as the verify stage saw it"):
+        push.run(run)
+    assert not any(alice.repo_exists(repo) for repo in REPOSITORIES)
+
+
+@pytest.mark.parametrize(("kind", "stage"), [("merged", "merge"), ("gguf", "gguf"), ("adapter", "verify")])
+def test_a_release_folder_that_was_deleted_is_not_passed_over_in_silence(run, alice, kind, stage) -> None:
+    shutil.rmtree(run.dir.release(kind))
+    with pytest.raises(
+        UserError, match=rf"(?s)release/{kind} is gone, although {stage} was done.*--from {stage} --force"
+    ):
         push.run(run)
     assert not any(alice.repo_exists(repo) for repo in REPOSITORIES)
 

@@ -122,6 +122,15 @@ def quant_of_base(tools: llama_cpp.LlamaCpp, base: Path, target: Path, quant: st
     tools.quantize(work / "base.gguf", target, quant)
 
 
+def with_setting(source: Path, target: Path, key: str, value: float) -> None:
+    """A copy of a GGUF with another number under a key."""
+    shutil.copyfile(source, target)
+    field = GGUFReader(target, "r+").fields[key]
+    number = field.parts[field.data[0]]  # mapped into memory: this writes the file
+    assert number[0] != value
+    number[0] = value
+
+
 def with_another_merge(source: Path, target: Path) -> None:
     """A copy of a GGUF whose last merge, which hardly any text needs, is another one of the same length."""
     shutil.copyfile(source, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -58,6 +59,22 @@ def test_what_cannot_be_measured_is_not_proven_and_says_why_without_texts_and_pa
     )
     why = tried("loads", "gguf", "a.gguf", lambda: failing(error)).row()["why"]
     assert why == "could not be measured: error: cannot read a.gguf"
+
+
+def test_of_what_llama_cpp_says_of_a_truncated_file_the_cause_is_told_before_what_it_led_to() -> None:
+    """Its own lines, of a Q8_0 cut in half."""
+    lines = (
+        "llama-server ended with status 1: ",
+        "0.00.012.947 E llama_model_load_from_file_impl: failed to load model",
+        "0.00.013.578 E llama_model_load: error loading model: tensor 'a.weight' data is not within the file bounds",
+    )
+    why = hops.said(UserError("\n    ".join(lines), "", ""))
+    assert why == "llama_model_load: error loading model: tensor 'a.weight' data is not within the file bounds"
+
+
+def test_a_file_that_is_gone_is_named_without_the_folder_it_lay_in() -> None:
+    why = tried("adapter_gguf", "adapter", "a.gguf", Path("/nowhere/at/all/a.gguf").stat).row()["why"]
+    assert why == "could not be measured: a.gguf: No such file or directory"
 
 
 def test_a_full_disk_is_no_finding_about_a_file() -> None:

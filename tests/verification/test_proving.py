@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from localpsych_recipes import cli
+from localpsych_recipes import cli, llama_cpp
 from localpsych_recipes.cards import published as published_recipe
+from localpsych_recipes.errors import UserError
 from localpsych_recipes.generation.rendering import Renderer
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Bound
 from localpsych_recipes.stages import verify
-from localpsych_recipes.verification import carried, in_llama_cpp, in_process, probes, proving, stops
+from localpsych_recipes.verification import carried, in_llama_cpp, in_process, probes, proving, stops, template
 from localpsych_recipes.verification.proof import Proof
 from localpsych_recipes.verification.release import Release, assemble_adapter, name_base, of_run
 from tests.embedded_hub import alice, hub  # noqa: F401  fixtures
@@ -137,6 +139,49 @@ def test_a_quant_holds_the_adapter_or_the_base_whatever_its_rounding_hides(prove
     assert hop.hop == "quant" and hop.found.wrong == "its weights hold 0.00 of what the adapter adds to the base's"
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("gemma4.context_length", 32),
+        ("gemma4.attention.sliding_window", 4096),
+        ("gemma4.rope.freq_base", 1e4),
+        ("gemma4.final_logit_softcapping", 0.0),
+        ("tokenizer.ggml.padding_token_id", 3),
+    ],
+)
+def test_a_number_in_a_quant_that_few_tokens_would_not_show_is_caught_by_its_key(proven, tmp_path, key, value):
+    run = proven[0]
+    whole, other = run.dir.release("gguf") / "small-Q8_0.gguf", tmp_path / "small-Q8_0.gguf"
+    released.with_setting(whole, other, key, value)
+    proof = Proof(of_run(run), run.recipe.verify, None, tmp_path, run.say)
+    read = llama_cpp.tokenizer if key.startswith("tokenizer") else llama_cpp.settings
+    as_converted = proof.tokenizer if key.startswith("tokenizer") else proof.settings
+    assert in_llama_cpp.unlike(read(whole), as_converted) is None
+    assert in_llama_cpp.unlike(read(other), as_converted) == f"{key}: not the 16-bit GGUF's"
+
+
+def test_a_quant_one_layer_of_which_has_fewer_bits_than_its_name_says_is_caught(proven, llama, tmp_path):
+    run, other = proven[0], tmp_path / "small-Q8_0.gguf"
+    command = [llama.paths["llama-quantize"], "--tensor-type", "blk.1.ffn_down=q2_k"]
+    subprocess.run([*command, run.dir.sixteen_bit_gguf, other, "Q8_0"], check=True, capture_output=True)
+    wrong = in_llama_cpp.unlike_its_name(other, "Q8_0")
+    assert wrong == "blk.1.ffn_down.weight is of type Q2_K, which Q8_0 is not made of"
+    assert in_llama_cpp.unlike_its_name(run.dir.release("gguf") / "small-Q8_0.gguf", "Q8_0") is None
+
+
+def test_a_folder_that_was_deleted_under_the_proof_ends_in_one_message_and_the_16_bit_gguf_is_made_again(
+    proven, tmp_path
+):
+    run = released.copied(proven[0], tmp_path / "run")
+    shutil.rmtree(run.dir.sixteen_bit_gguf.parent)
+    assert of_run(run).sixteen_bit is None
+    with pytest.raises(UserError, match="gguf/adapter.gguf is gone, although gguf was done"):
+        verify.run(run)
+    shutil.rmtree(run.dir.release("merged"))
+    with pytest.raises(UserError, match=r"(?s)release/merged is gone.*--from merge --force"):
+        proving.prove_run(run)
+
+
 def test_the_gguf_of_another_adapter_is_caught_however_close_that_one_is(proven, llama, tmp_path):
     run = released.copied(proven[0], tmp_path / "run")
     adapter = run.dir.release("adapter")
@@ -178,6 +223,16 @@ def test_a_space_more_in_the_merged_folders_template_is_caught(proven, tmp_path)
     assert results["withheld"] == {"merged": WHOLE}
 
 
+def test_a_template_beside_the_bases_own_is_caught(proven, tmp_path):
+    """transformers takes additional_chat_templates/tool_use.jinja as soon as a prompt has tools."""
+    run = released.copied(proven[0], tmp_path / "run")
+    merged, base = run.dir.release("merged"), Path(run.recipe.base.model)
+    assert template.in_folder(merged, base).wrong is None
+    (merged / "additional_chat_templates").mkdir()
+    (merged / "additional_chat_templates" / "tool_use.jinja").write_text("{{ messages }}")
+    assert template.in_folder(merged, base).wrong == "additional_chat_templates/tool_use.jinja: not the base's"
+
+
 def test_of_damaged_ggufs_each_is_caught_at_its_own_hop_and_the_good_one_is_not(proven, llama, tmp_path):
     run = released.copied(proven[0], tmp_path / "run", quants={"Q2_K": {"kl": 0.001, "top1": None}})
     folder, base = run.dir.release("gguf"), Path(run.recipe.base.model)
@@ -185,14 +240,14 @@ def test_of_damaged_ggufs_each_is_caught_at_its_own_hop_and_the_good_one_is_not(
         quant: folder / f"small-{quant}.gguf"
         for quant in ("Q4_K_M", "Q8_0", "Q2_K", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_0")
     }
-    whole = made["Q4_K_M"]
+    whole = made["Q4_K_M"]  # what is copied from it under another name is not what that name says
 
     released.quant_of_base(llama, base, made["Q8_0"], "Q8_0", tmp_path)
     llama.quantize(run.dir.sixteen_bit_gguf, made["Q2_K"], "Q2_K")
     made["Q6_K"].write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    template = (base / "chat_template.jinja").read_text(encoding="utf-8")
-    seen, unseen = released.one_space_more(template), template.replace("{%- if", "{%-  if", 1)
-    assert template not in (seen, unseen)
+    written = (base / "chat_template.jinja").read_text(encoding="utf-8")
+    seen, unseen = released.one_space_more(written), written.replace("{%- if", "{%-  if", 1)
+    assert written not in (seen, unseen)
     released.with_metadata(whole, made["Q5_K_M"], "--chat-template", seen)
     released.with_metadata(whole, made["Q4_0"], "--chat-template", unseen)
     released.with_metadata(whole, made["Q5_K_S"], "--special-token-by-id", "eos", "3")
@@ -203,6 +258,8 @@ def test_of_damaged_ggufs_each_is_caught_at_its_own_hop_and_the_good_one_is_not(
     results = prove(run, replace(of_run(run), adapter=None, adapter_gguf=None), tmp_path)
     why = failed(results)
     why.pop("stops of small-Q8_0.gguf", None)  # what the base says may end or not
+    renamed = [why.pop(f"quant of small-{quant}.gguf") for quant in ("Q5_K_M", "Q5_K_S", "Q4_0", "Q5_0")]
+    assert all("is of type Q4_K, which Q" in wrong for wrong in renamed)
     assert set(why) == {
         "quant of small-Q8_0.gguf", "quant of small-Q2_K.gguf", "loads of small-Q6_K.gguf",
         "template of small-Q5_K_M.gguf", "template of small-Q4_0.gguf", "stops of small-Q5_K_S.gguf",
@@ -256,13 +313,20 @@ def test_a_release_on_the_hub_is_proven_from_any_of_its_repositories_until_a_fil
     text = capsys.readouterr().out
     assert "everything that is there is proven" in text and "adapter_gguf of adapter.gguf" in text
 
-    alice.upload_file(path_or_fileobj=b"GGUF", path_in_repo="small-Q8_0.gguf", repo_id="alice/small-GGUF")
     alice.delete_repo("alice/small-LoRA")
-    assert cli.main(["verify", "hf://alice/small"]) == 2
+    assert cli.main(["verify", "hf://alice/small"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(": NOT PROVEN")[0] for line in lines if "NOT PROVEN" in line] == ["loads of small-Q8_0.gguf"]
-    assert "withheld: small-Q8_0.gguf of gguf" in lines
+    assert lines[-1] == "what was compared is proven, and nothing of what was left out"
+    assert "merged was left out: there is no adapter to hold the weights against" in lines
     assert any(
         line.startswith("adapter was left out: the adapter repository: the Hub has no alice/small-LoRA")
         for line in lines
     )
+
+    alice.upload_file(path_or_fileobj=b"GGUF", path_in_repo="small-Q8_0.gguf", repo_id="alice/small-GGUF")
+    alice.delete_repo("alice/small")
+    assert cli.main(["verify", "hf://alice/small-GGUF"]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": NOT PROVEN")[0] for line in lines if "NOT PROVEN" in line] == ["loads of small-Q8_0.gguf"]
+    assert "withheld: small-Q8_0.gguf of gguf" in lines
+    assert "quant was left out: there is no merged model to hold the weights against" in lines
