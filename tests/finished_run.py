@@ -124,7 +124,7 @@ def finished_run(root: Path, *overrides: str, pins: dict[str, Any] | None = None
         trained_adapter(run.dir.adapter(stage), stage, run.recipe.base_id or "base")
     merged = run.dir.release("merged")
     run.dir.agreements.mkdir(parents=True)
-    write(merged, {"config.json": "{}", "model.safetensors": "merged weights"})
+    write(merged, {"config.json": '{"model_type": "gemma4"}', "model.safetensors": "merged weights"})
     for quant in ("Q4_K_M", "Q8_0"):
         write(run.dir.release("gguf"), {f"calm-{quant}.gguf": f"GGUF {quant}"})
     write(run.dir.adapter_gguf.parent, {run.dir.adapter_gguf.name: "GGUF adapter"})

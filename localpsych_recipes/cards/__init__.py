@@ -4,6 +4,7 @@ facts.py      recipe, pins and reports -> what a template may say; a number only
 reports.py    what the stages reported, and what of the release is published
 comparison.py how good it is beside its base;  proof.py  whether each file is the model that was trained
 curves.py     loss and rewards as a picture;  machine_readable.py  results.json and the Hub's model-index
+commands.py   how it is asked as it was trained: messages, and what the chat template is given
 sources.py    what it was made from: sources, forms of messages, teacher
 pairs.py      how preference pairs were made and judged
 metadata.py   the front matter that the Hub reads, and the release's licence

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from localpsych_recipes import metrics
 from localpsych_recipes.cards import pairs, published, reports
+from localpsych_recipes.cards.render import percent
 from localpsych_recipes.pipeline import Run
 
 COLUMNS = {"base": "base", "sft": "SFT", "dpo": "DPO"}
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
 CRISIS = "crisis_pass"
+SMALL = 0.0001  # what is nearer to nothing is not told more exactly; results.json has it
 WIDEST = 4  # columns of one table that holds everything; with more there is one of models and one of files
 GROUPS = (metrics.SUITE, metrics.SAFETY, metrics.JUDGE, metrics.TEXT, metrics.TASKS, metrics.LIKELIHOOD)
 
@@ -29,6 +32,7 @@ def measured(run: Run, kind: str) -> dict[str, Any] | None:
         "judge": _judge(run, found["judge"]) if found["judge"] else None,
         "settings": found["settings"],
         "skipped": [skip | {"column": name(skip["column"])} for skip in found["skipped"]],
+        "columns": [name(column) for column in found["columns"]],
         "final": name(final(run)),
     }
 
@@ -95,16 +99,20 @@ def _cell(what: metrics.Metric, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shown(value: float, share: bool = False) -> str:
-    """A share in per cent with one digit behind the point; else three significant digits, and no power of ten."""
+    """A share in per cent; else three significant digits, two of what is below one, and no power of ten."""
     if share:
-        return f"{100 * value:.1f}"
+        return percent(value)
+    if 0 < abs(value) < SMALL:
+        return f"< {SMALL}" if value > 0 else f"> -{SMALL}"
+    if abs(value) < 0.1:
+        return f"{value:.{min(1 - math.floor(math.log10(abs(value))), 4)}f}" if value else "0"
     before = len(f"{abs(value):.0f}")
     return f"{value:,.{max(3 - before, 0)}f}"
 
 
 def mark(direction: str, difference: Mapping[str, float] | None) -> str | None:
     """What a paired difference to the base says whose 95 % interval excludes zero; a single item has no interval."""
-    if not difference or difference["low"] is None or difference["low"] <= 0 <= difference["high"]:
+    if not difference or None in difference.values() or difference["low"] <= 0 <= difference["high"]:
         return None
     if direction == "neither":
         return "differs"
@@ -113,11 +121,13 @@ def mark(direction: str, difference: Mapping[str, float] | None) -> str | None:
 
 def failures(run: Run, found: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     """What the repository's own columns failed of the suite: how many prompts, in which categories, the most first, and
-    how many of the crisis prompts; equal ones told once."""
+    how many of the crisis prompts; equal ones told once. Of the 16-bit model where the files were not asked; empty where
+    neither was."""
+    own = _quants(run) & set(found["columns"]) if kind == "gguf" else set()
     crisis = {row["column"]: row for row in found["rows"] if row["metric"] == CRISIS and row["value"] is not None}
     alike: dict[tuple[tuple[str, int], ...], list[str]] = {}
     for column, counts in found["suite"]["failures"].items():
-        if column in (_quants(run) if kind == "gguf" else {final(run)}):
+        if column in (own or {final(run)}):
             alike.setdefault(_sorted(counts), []).append(column)
     return [
         {
@@ -159,19 +169,32 @@ def in_words(gate: Mapping[str, Any]) -> dict[str, Any]:
     """A checked gate with the words of its measure and its column; shares in per cent, as in the tables."""
     what, value = metrics.of(gate["metric"]), gate["value"]
     ends = [(words, end) for words, end in zip(("at least", "at most"), gate["bound"], strict=True) if end is not None]
-    bound = " and ".join(f"{words} {_exact(end, what)}" for words, end in ends)
+    digits = _digits(value, [end for _, end in ends], what)
+    bound = " and ".join(f"{words} {_exact(end, what, digits)}" for words, end in ends)
     relative = not gate["gate"].startswith(("at least", "at most"))
     return {
         **gate,
         "words": what.words,
         "of": name(gate["column"]),
         "must": f"{gate['gate']}{f', {bound}' if bound else ''}" if relative else bound,
-        "is": "" if value is None else _exact(value, what),
+        "is": "" if value is None else _exact(value, what, digits),
     }
 
 
-def _exact(value: float, what: metrics.Metric) -> str:
-    return f"{100 * value:.4g} %" if what.form == "share" else f"{value:.4g}"
+def _digits(value: float | None, ends: Sequence[float], what: metrics.Metric) -> int:
+    """Four, or as many as it takes for a value not to read like a bound that it is not, or a share like none or all."""
+    others = {*ends, *((0.0, 1.0) if what.form == "share" else ())} - {value}
+    if value is None:
+        return 4
+    return next((n for n in range(4, 17) if _exact(value, what, n) not in {_exact(o, what, n) for o in others}), 17)
+
+
+def _exact(value: float, what: metrics.Metric, digits: int) -> str:
+    value = 100 * value if what.form == "share" else value
+    places = max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value else 0
+    text = f"{value:,.{places}f}"
+    text = text.rstrip("0").removesuffix(".") if places else text
+    return f"{text} %" if what.form == "share" else text
 
 
 def _judge(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:

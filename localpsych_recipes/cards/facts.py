@@ -8,6 +8,7 @@ from typing import Any
 
 from localpsych_recipes import __version__, licences
 from localpsych_recipes.cards import (
+    commands,
     comparison,
     curves,
     machine_readable,
@@ -64,7 +65,7 @@ SETTINGS = (
 
 def facts(run: Run, kind: str, repositories: Mapping[str, str]) -> dict[str, Any]:
     """Everything that the template of one kind of card may name."""
-    recipe, base = run.recipe, _base(run)
+    recipe, base, template = run.recipe, _base(run), commands.template_arguments(run)
     models = [
         kind for kind in reports.released(run) if kind != "pairs"
     ]  # the name of a private dataset is its owner's alone
@@ -82,7 +83,9 @@ def facts(run: Run, kind: str, repositories: Mapping[str, str]) -> dict[str, Any
         "rows": sources.rows(run),
         "forms": sources.forms(recipe),
         "question": sources.question(recipe),
-        "messages": _messages(recipe),
+        "messages": commands.messages(recipe),
+        "template": template,
+        "server_options": commands.server_options(template),
         "teacher": sources.teacher(run) if recipe.augment else None,
         "methods": [stage for stage in ("sft", "dpo") if getattr(recipe, stage)],
         "measured": _measured(run),
@@ -113,15 +116,6 @@ def _base(run: Run) -> dict[str, Any]:
     return {"id": base_id, "name": base_id or folder, "folder": folder, "commit": pin.get("commit")}
 
 
-def _messages(recipe: Recipe) -> list[dict[str, str]]:
-    """The example question as a chat, with the recipe's system prompt where it was trained to stand."""
-    system, question = recipe.data.system, sources.question(recipe)
-    if system and recipe.data.system_in == "user":
-        return [{"role": "user", "content": f"{system}\n\n{question}"}]
-    before = [{"role": "system", "content": system}] if system else []
-    return [*before, {"role": "user", "content": question}]
-
-
 def _measured(run: Run) -> list[dict[str, Any]]:
     rows = []
     for stage, key, words, of in MEASURES:
@@ -141,7 +135,7 @@ def _speeds(run: Run) -> list[dict[str, Any]]:
     """What training took: rows per second and the Trainer's estimate of FLOPs."""
     found = [(stage, reports.results(run, stage)) for stage in ("sft", "dpo")]
     return [
-        {"stage": s, "rate": r["samples_per_second"], "flos": r.get("total_flos")}
+        {"stage": s, "rate": comparison.shown(r["samples_per_second"]), "flos": r.get("total_flos")}
         for s, r in found if r.get("samples_per_second")
     ]  # fmt: skip
 

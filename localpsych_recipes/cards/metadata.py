@@ -115,12 +115,12 @@ def pinned_licence(pin: Mapping[str, Any]) -> Licence | None:
 
 def _named(licence: Licence, base: str | None) -> Licence:
     """`license: other` needs a name on the Hub; where the base's card has none, the base's own page is named."""
-    if licence.id != "other":
-        return licence
-    link = licence.link or (f"{HUB}/{base}" if base else None)
-    if link and "://" not in link:  # a file beside the base's card
+    link = licence.link
+    if link and not link.startswith(("https://", "http://")):  # a file beside the base's card
         link = f"{HUB}/{base}/blob/main/{link}" if base else None
-    return Licence("other", licence.name or "see-the-base-model", link)
+    if licence.id != "other":
+        return Licence(licence.id, licence.name, link)
+    return Licence("other", licence.name or "see-the-base-model", link or (f"{HUB}/{base}" if base else None))
 
 
 def _licence_keys(licence: Licence) -> dict[str, str | None]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from localpsych_recipes.cards import published, reports
+from localpsych_recipes.cards.render import percent
 from localpsych_recipes.pairs import STATUSES
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import STARTED, Pairs
@@ -128,4 +129,4 @@ def _share(rate: Mapping[str, Any]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{percent(share)} %"

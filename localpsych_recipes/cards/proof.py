@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from localpsych_recipes.cards import reports
+from localpsych_recipes.cards.render import percent
 from localpsych_recipes.pipeline import Run
 
 DISTANCES = ("adapter", "as_trained", "merged", "gguf", "quant", "adapter_gguf")  # the other hops are yes or no
@@ -16,6 +17,7 @@ MEASURES = {
     "perplexity_ratio": "perplexity ratio",
 }
 SMALL = 0.0001  # nats; what is less says nothing more, and results.json has it
+SHARES = ("top1", "share")
 AT_MOST = ("kl", "kl_999", "perplexity_ratio")
 FORMS = {"adapter": "the adapter", "merged": "the merged model", "gguf": "the GGUF files"}
 # when to choose which, by the beginning of a quant's name; the longest that fits counts
@@ -52,15 +54,16 @@ def proven(run: Run) -> dict[str, Any] | None:
 
 
 def _hop(hop: Mapping[str, Any]) -> dict[str, Any]:
-    named = [name for name in MEASURES if name in hop["measures"] and (name != "kl_999" or name in hop["bound"])]
-    seen = named + [name for name in hop["measures"] if name not in MEASURES and (name in hop["bound"] or not named)]
+    measures = {name: value for name, value in hop["measures"].items() if value is not None}
+    named = [name for name in MEASURES if name in measures and (name != "kl_999" or name in hop["bound"])]
+    seen = named + [name for name in measures if name not in MEASURES and (name in hop["bound"] or not named)]
     return {
         "hop": hop["hop"],
         "from": hop["from"],
         "to": hop["to"],
         "file": hop["file"],
         "of": FORMS[hop["kind"]],
-        "seen": [(_words(n), shown(n, hop["measures"][n]), _bound(n, hop["bound"].get(n))) for n in seen],
+        "seen": [(_words(n), shown(n, measures[n]), _bound(n, hop["bound"].get(n))) for n in seen],
         "passed": hop["passed"],
         "why": hop["why"],
     }
@@ -82,7 +85,9 @@ def _file(file: Mapping[str, Any], measures: Mapping[str, float]) -> dict[str, A
         **file,
         "bits": f"{file['bits_per_weight']:.2f}" if file.get("bits_per_weight") else None,
         "close": [
-            (_words(n), shown(n, measures[n]), None) for n in ("kl", "top1", "perplexity_ratio") if n in measures
+            (_words(n), shown(n, measures[n]), None)
+            for n in ("kl", "top1", "perplexity_ratio")
+            if measures.get(n) is not None
         ],
         "choose": CHOOSE[max(beginnings, key=len)] if beginnings else None,
     }
@@ -94,8 +99,10 @@ def _words(measure: str) -> str:
 
 def shown(measure: str, value: float) -> str:
     """Shares in per cent, ratios and divergences with as many digits as say something."""
-    if measure == "top1":
-        return f"{100 * value:.1f} %"
+    if measure in SHARES:
+        return f"{percent(value)} %"
     if measure in ("kl", "kl_999") and value < SMALL:  # where rounding is all there is, below zero too
         return f"< {SMALL}" if value else "0"
-    return f"{value:.3f}" if measure == "perplexity_ratio" else f"{value:.3g}"
+    if measure == "perplexity_ratio":
+        return f"{value:.3f}"
+    return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"

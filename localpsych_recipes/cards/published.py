@@ -116,12 +116,13 @@ def _evaluate(section: dict[str, Any]) -> list[str]:
     return [f"The evaluation read {named}; put that into {HERE}."] if files else []
 
 
-def _named(section: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+def _named(section: dict[str, Any]) -> Iterator[tuple[Any, str | int]]:
     """Where a file, a data set or a model may be named."""
     yield from ((section, key) for key in ("suite", "general_text"))
     parts = [section[key] for key in ("bert_score", "toxicity", "xstest", "simple_safety_tests", "emotions")]
     for part in (*parts, *section["questions"], *(section["toxicity"] or {"prompts": ()})["prompts"]):
         yield from ((part, key) for key in ("source", "model", "classifier") if part and key in part)
+    yield from ((section["lm_eval"], number) for number in range(len(section["lm_eval"])))
 
 
 def _asked(section: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from localpsych_recipes.progress import amount, duration
 from localpsych_recipes.resources import resource
@@ -28,7 +29,7 @@ def card(kind: str, front_matter: str, facts: Mapping[str, Any]) -> str:
 
 @cache  # to compile the templates takes longer than to fill them in
 def environment() -> Environment:
-    """Every value that is not Markup is escaped. Filters: number, bytes, duration, code, literal, json, verbatim."""
+    """Every value that is not Markup is escaped. Filters: number, bytes, duration, code, literal, json, verbatim, link."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
@@ -41,7 +42,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     made.filters |= {"number": number, "bytes": _bytes, "duration": duration, "code": code}
-    made.filters |= {"literal": literal, "verbatim": verbatim, "json": as_json}
+    made.filters |= {"literal": literal, "verbatim": verbatim, "json": as_json, "link": link}
     return made
 
 
@@ -62,16 +63,19 @@ def code(value: Any) -> Markup:
     return Markup("`" + _one_line(str(value)).replace("`", "'").replace("|", "\\|") + "`")
 
 
-def literal(value: str) -> Markup:
-    """A Python string literal that is safe inside a fenced block."""
-    return as_json(value)
+def literal(value: str | bool) -> Markup:
+    """A Python literal that is safe inside a fenced block."""
+    from markupsafe import Markup
+
+    return Markup(repr(value)) if isinstance(value, bool) else as_json(value)
 
 
 def as_json(value: Any) -> Markup:
-    """One line of JSON that is safe inside a fenced block, and in a shell's here-document."""
+    """One line of JSON that is safe inside a fenced block, and in a shell's here-document; what is not seen is escaped."""
     from markupsafe import Markup
 
-    return Markup(json.dumps(value, ensure_ascii=False).replace("`", "\\u0060"))
+    text = json.dumps(value, ensure_ascii=False).replace("`", "\\u0060")
+    return Markup("".join(c if c.isprintable() or c > "\uffff" else f"\\u{ord(c):04x}" for c in text))
 
 
 def verbatim(value: str) -> Markup:
@@ -81,12 +85,27 @@ def verbatim(value: str) -> Markup:
     return Markup(_one_line(value).replace("`", ""))
 
 
+def link(address: str) -> Markup:
+    """An address as the destination of a link, whose end no sign in it can be taken for."""
+    from markupsafe import Markup
+
+    return Markup(html.escape(quote(address, safe="%/:?#@!$&'*+,;=~")))
+
+
+def percent(share: float) -> str:
+    """A share in per cent, with one digit behind the point; with more where something would look like nothing, or less
+    than all like all."""
+    digits = range(1, 9) if 1e-9 < share < 1 - 1e-9 else (1,)
+    texts = [f"{100 * share:.{n}f}" for n in digits]
+    return next((text for text in texts if float(text) not in (0, 100)), texts[0])
+
+
 def number(value: float | int) -> Markup:
     """Counts with thousands separated, measures with four digits behind the point or four significant ones."""
     from markupsafe import Markup
 
-    if isinstance(value, int):
-        return Markup(f"{value:,}")
+    if isinstance(value, int) or 1000 <= abs(value) < 1e9:
+        return Markup(f"{value:,.0f}")
     return Markup(f"{value:.4f}" if 0.001 <= abs(value) < 1000 else f"{value:.4g}")
 
 

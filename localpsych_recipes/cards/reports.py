@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from localpsych_recipes import gates
@@ -54,19 +56,47 @@ def files(run: Run, kind: str) -> list[dict[str, Any]]:
 
 
 def evaluation(run: Run) -> dict[str, Any]:
-    """What the evaluate stage reported, without columns of withheld files and without places on this machine."""
+    """What the evaluate stage reported, without columns of withheld files and without places on this machine.
+
+    A value that is no number is None, and named among what was not measured.
+    """
     found, without = results(run, "evaluate"), withheld_quants(run)
     if not found:
         return {}
     rows = [row for row in found["rows"] if row["column"] not in without]
+    skipped = [skip for skip in found["skipped"] if skip["column"] not in without] + _no_numbers(rows)
     columns = [column for column in found["columns"] if column not in without]
-    return published.without_places(found | {"rows": rows, "columns": columns})
+    suite = found["suite"] and found["suite"] | {"failures": _others(found["suite"]["failures"], without)}
+    return published.without_places(
+        _finite(found | {"rows": rows, "columns": columns, "skipped": skipped, "suite": suite})
+    )
+
+
+def _others(values: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in without}
+
+
+def _no_numbers(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"what": row["metric"], "why": "it came to no number", "column": row["column"]}
+        for row in rows
+        if row["value"] is None or not math.isfinite(row["value"])
+    ]
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity, and neither says anything in a table."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def verification(run: Run) -> dict[str, Any]:
     """What the verify stage reported, without places on this machine and without hashes, which the Hub itself shows."""
     found = results(run, "verify")
-    return published.without_places({key: value for key, value in found.items() if key != "files"})
+    return published.without_places(_finite(_others(found, ("files",))))
 
 
 def withheld_quants(run: Run) -> tuple[str, ...]:
@@ -78,8 +108,8 @@ def withheld_quants(run: Run) -> tuple[str, ...]:
 
 
 def checked_gates(run: Run) -> list[dict[str, Any]]:
-    """The recipe's gates against what was measured."""
-    return gates.check(run.recipe, results(run, "evaluate") or None, withheld_quants(run))
+    """The recipe's gates against what was measured, without places on this machine."""
+    return published.without_places(gates.check(run.recipe, results(run, "evaluate") or None, withheld_quants(run)))
 
 
 def stages(run: Run) -> list[dict[str, Any]]:

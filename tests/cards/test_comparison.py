@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from finished_run import EVALUATE, FILES, OWNER, cards, evaluated, finished_run, proven, report
 
-from localpsych_recipes.cards.comparison import mark, shown
+from localpsych_recipes.cards.comparison import mark
 
 TOXIC = 'evaluate.toxicity={"classifier": "someone/classifier"}'
 
@@ -29,7 +29,7 @@ def test_a_cell_says_value_interval_and_whether_it_differs_from_the_base(texts) 
         "| 35.0&nbsp;%<br><sub>24.2 to 47.6</sub> | 70.0&nbsp;% **better**<br><sub>57.5 to 80.1</sub> "
         "| 80.0&nbsp;% **better**<br><sub>68.2 to 88.2</sub> |"
     )
-    assert line(main, "Answers with a veto").count("**better**") == 1  # SFT's interval holds zero
+    assert line(main, "Answers that do what they never may").count("**better**") == 1  # SFT's interval holds zero
     assert "| 6.0&nbsp;% **worse**<br>" in line(main, "Safe prompts refused (XSTest) ↓")
     assert "| 96.2 **differs**<br>" in line(main, "Words of an answer<br>")
     assert "| 17.5<br><sub>16.1 to 19.0</sub> |" in line(main, "Perplexity on general prose ↓")
@@ -77,11 +77,9 @@ def test_a_definition_says_of_which_column_something_holds(tmp_path) -> None:
         row["how"] += "; by rules" + ("; one answer is missing" if row["column"] == "Q8_0" else "")
     report(run, "evaluate", found)
     definitions = cards(run)["merged"].split("What each measure is")[1].split("</details>")[0]
-    assert (
-        "rules on the text; base, SFT, DPO, Q4\\_K\\_M: by rules; Q8\\_0: by rules; one answer is missing."
-        in definitions
-    )
-    assert "(`words`): runs of letters, digits and apostrophes; by rules." in definitions
+    assert "; base, SFT, DPO, Q4\\_K\\_M: by rules; Q8\\_0: by rules; one answer is missing." in definitions
+    (of_words,) = (line for line in definitions.splitlines() if "(`words`): " in line)
+    assert of_words.endswith("; by rules.") and of_words.count("by rules") == 1
 
 
 def test_what_was_skipped_is_said_with_its_reason_and_without_a_path(texts) -> None:
@@ -90,18 +88,61 @@ def test_what_was_skipped_is_said_with_its_reason_and_without_a_path(texts) -> N
         assert "- SimpleSafetyTests: sst.csv is not there." in skipped and "/home" not in text
 
 
+def test_a_gate_on_what_was_skipped_names_no_path_either(tmp_path) -> None:
+    skipped = [{"what": "must_refuse_answered", "why": "/home/alice/sets/sst.csv is not there", "column": None}]
+    sets = 'evaluate.simple_safety_tests={"source": "/home/alice/sets/sst.csv"}'
+    run = finished_run(tmp_path, OWNER, sets, 'gates=[{"metric": "must_refuse_answered", "at_most": 0.1}]')
+    report(run, "evaluate", evaluated(run) | {"skipped": skipped})
+    for kind, text in cards(run).items():
+        assert "## What it failed" in text and "/home" not in text
+        assert "/home" not in (run.dir.release(kind) / "results.json").read_text()
+
+
 def failed(text: str) -> list[str]:
     clinician = text.split("## If you are a clinician")[1].split("\n## ")[0]
     return [line for line in clinician.splitlines() if line.startswith("- ")]
 
 
 def test_what_the_repository_s_own_columns_failed_is_said_with_the_crisis_prompts_first(texts) -> None:
-    of_dpo = ["- DPO failed **12 of 60 crisis prompts** and 12 of all 200: late-disclosure (8), plan-or-means (4)."]
+    of_dpo = ["- It failed **12 of 60 crisis prompts** and 12 of all 200: late-disclosure (8), plan-or-means (4)."]
     assert failed(texts["adapter"]) == failed(texts["merged"]) == of_dpo
     assert failed(texts["gguf"]) == [
         "- Q4\\_K\\_M failed **15 of 60 crisis prompts** and 15 of all 200: late-disclosure (9), plan-or-means (6).",
         "- Q8\\_0 failed **12 of 60 crisis prompts** and 12 of all 200: plan-or-means (12).",
     ]
+
+
+def asked(run, *columns: str) -> None:
+    """Leaves those columns alone in the evaluation."""
+    found = evaluated(run)
+    rows = [row for row in found["rows"] if row["column"] in columns]
+    failures = {column: counts for column, counts in found["suite"]["failures"].items() if column in columns}
+    suite = found["suite"] | {"failures": failures}
+    report(run, "evaluate", found | {"columns": list(columns), "rows": rows, "suite": suite})
+
+
+def test_files_that_were_not_asked_do_not_look_as_if_they_had_failed_nothing(tmp_path) -> None:
+    run = finished_run(tmp_path, OWNER)
+    asked(run, "base", "dpo")
+    text = cards(run)["gguf"]
+    assert "These files were not asked. The model in sixteen bits that they were made of was asked the 200" in text
+    assert failed(text)[0].startswith("- It failed **12 of 60 crisis prompts**")
+
+
+def test_a_model_that_was_not_asked_does_not_look_as_if_it_had_failed_nothing(tmp_path) -> None:
+    run = finished_run(tmp_path, OWNER)
+    asked(run, "base", "sft")
+    for text in cards(run).values():
+        assert "was not asked the prompts on distress and crisis" in text and not failed(text)
+        assert "Each value stands beside its base's, with" in text and "is what this release holds" not in text
+
+
+def test_without_the_base_nothing_is_said_to_stand_beside_it(tmp_path) -> None:
+    run = finished_run(tmp_path, OWNER)
+    asked(run, "dpo", "Q8_0")
+    for text in cards(run).values():
+        assert "Each value stands with the number of items" in text
+        assert "DPO is what this release holds in sixteen bits." in text
 
 
 def test_columns_that_failed_alike_are_told_once_and_a_single_prompt_without_a_count(tmp_path) -> None:
@@ -119,7 +160,7 @@ def test_a_suite_in_which_nothing_failed_still_shows_nothing_more_than_that(tmp_
     found["rows"] = [row | {"value": 1.0} if row["metric"] == "crisis_pass" else row for row in found["rows"]]
     report(run, "evaluate", found | {"suite": EVALUATE["suite"] | {"failures": {"dpo": {"grief": 0}}}})
     text = cards(run)["merged"]
-    assert failed(text) == ["- DPO failed **0 of 60 crisis prompts** and 0 of all 200."]
+    assert failed(text) == ["- It failed **0 of 60 crisis prompts** and 0 of all 200."]
     assert "A suite finds failures and cannot show that there are none." in text
 
 
@@ -135,9 +176,13 @@ def test_one_item_is_one_and_not_many(tmp_path) -> None:
 def test_a_file_that_is_withheld_has_no_column(tmp_path) -> None:
     run = finished_run(tmp_path, OWNER)
     report(run, "verify", proven(run, FILES["Q4_K_M"], withheld={"gguf": [FILES["Q4_K_M"]]}))
+    of_it = {"what": "likelihoods", "why": "not of quants", "column": "Q4_K_M"}
+    report(run, "evaluate", evaluated(run) | {"skipped": [of_it]})
     for text in cards(run).values():
         measured = text.split("## How it was measured")[1].split("\n## ")[0]
         assert "Q4" not in measured and "75.0" not in measured and "Q8\\_0" in measured
+        results = (run.dir.release("merged") / "results.json").read_text()
+        assert '"Q4_K_M"' not in results.split('"verification"')[0]
 
 
 def test_without_suite_and_judge_nothing_is_said_of_them(tmp_path) -> None:
@@ -146,6 +191,11 @@ def test_without_suite_and_judge_nothing_is_said_of_them(tmp_path) -> None:
     for text in cards(run).values():
         assert "The judge" not in text and "Prompt suite:" not in text and "What was not measured" not in text
         assert "was not asked the prompts on distress and crisis" in text
+
+
+def test_without_an_evaluation_no_program_is_said_to_have_looked_at_answers(tmp_path) -> None:
+    for text in cards(finished_run(tmp_path, OWNER, "evaluate=false", "gates=[]")).values():
+        assert "No person has rated its answers.\n" in text and "found by programs" not in text
 
 
 def test_a_reference_column_stands_beside_the_models(tmp_path) -> None:
@@ -173,25 +223,6 @@ def test_a_mark_needs_an_interval_without_zero(direction, low, high, expected) -
 def test_without_a_difference_there_is_no_mark() -> None:
     assert mark("higher", None) is None
     assert mark("higher", {"value": 1.0, "low": None, "high": None}) is None  # of a single item
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (1.23456, "1.23"),
-        (12.3456, "12.3"),
-        (123.456, "123"),
-        (1234.56, "1,235"),
-        (0.01234, "0.01"),
-        (-3.14159, "-3.14"),
-    ],
-)
-def test_numbers_have_three_digits(value, expected) -> None:
-    assert shown(value) == expected
-
-
-def test_shares_are_per_cent() -> None:
-    assert (shown(0.0027, share=True), shown(1.0, share=True)) == ("0.3", "100.0")
 
 
 def test_a_gate_on_the_base_s_value_says_what_that_comes_to(tmp_path) -> None:

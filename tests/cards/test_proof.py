@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from finished_run import FILES, KINDS, OWNER, finished_run, proven, report
+from finished_run import FILES, KINDS, OWNER, finished_run, gguf_results, proven, report
 
 from localpsych_recipes import summary
 from localpsych_recipes.cards.proof import shown
@@ -37,15 +37,16 @@ def test_each_hop_says_what_was_compared_how_close_it_is_and_its_bound(tmp_path)
         )
         assert f"| the 16-bit base and adapter → the merged model | {close} | proven |" in proof
         assert f"| the 16-bit GGUF → Q8\\_0 (`{Q8}`) | {close} | proven |" in proof
-        assert "2,032 tokens of 64 held-out conversations" in proof and "2 of 2 further checks hold" in proof
+        assert "2,032 tokens of 64 held-out conversations" in proof and "and each quant on 40 pieces" in proof
+        assert "2 of 2 further checks hold" in proof
         assert "Nothing was withheld." in proof and "**" not in proof
 
 
 @pytest.mark.parametrize(
     ("measure", "value", "expected"),
     [("kl", 2.9e-05, "< 0.0001"), ("kl", 0.0, "0"), ("kl", -0.0, "0"), ("kl", -3e-06, "< 0.0001"),
-     ("kl", 0.31234, "0.312"), ("top1", 0.98765, "98.8 %"),
-     ("perplexity_ratio", 1.00043, "1.000"), ("ended", 7, "7")],
+     ("kl", 0.31234, "0.312"), ("top1", 0.98765, "98.8 %"), ("top1", 0.99996, "99.996 %"), ("share", 0.875, "87.5 %"),
+     ("perplexity_ratio", 1.00043, "1.000"), ("ended", 7, "7"), ("conversations", 12345, "12,345")],
 )  # fmt: skip
 def test_numbers_say_no_more_than_they_mean(measure, value, expected) -> None:
     assert shown(measure, value) == expected
@@ -89,13 +90,23 @@ def test_quants_of_a_withheld_merged_model_are_a_finetune_of_the_base(tmp_path) 
     )
 
 
+def test_an_importance_matrix_is_said_of_published_files_alone(tmp_path) -> None:
+    run = withholding(tmp_path, Q4, gguf=[Q4])
+    matrix = {"tokens": 5000, "conversations": 40, "quants": ["Q4_K_M", "Q8_0"]}
+    report(run, "gguf", gguf_results(run) | {"imatrix": matrix})
+    assert "Q8\\_0 with an importance matrix of 5,000 tokens of 40 training conversations" in texts(run)["gguf"]
+    report(run, "gguf", gguf_results(run) | {"imatrix": matrix | {"quants": ["Q4_K_M"]}})
+    assert "without an importance matrix" in texts(run)["gguf"]
+
+
 def test_where_everything_is_withheld_no_card_is_written(tmp_path) -> None:
     assert texts(withholding(tmp_path, "as_trained", **{kind: ["*"] for kind in KINDS})) == {}
 
 
 def test_a_recipe_without_verify_says_nothing_of_a_proof(tmp_path) -> None:
     for text in texts(finished_run(tmp_path, OWNER, "verify=false", "push=false")).values():
-        assert "Is it the model that was trained" not in text
+        assert "Is it the model that was trained" not in text and "#is-it-the-model" not in text
+        assert "how close to sixteen bits" not in text
 
 
 def test_the_table_at_the_end_of_a_run_marks_files_that_are_withheld(tmp_path) -> None:

@@ -79,13 +79,17 @@ def test_of_the_evaluation_files_are_named_and_the_reference_is_not(tmp_path: Pa
         "suite": f"{home}/mine.yaml", "xstest": {"source": "natolambert/xstest"}, "judge": True,
         "questions": [{"source": f"{home}/mt.jsonl"}], "bert_score": {"model": f"{home}/encoder"},
         "toxicity": {"classifier": f"{home}/tox", "prompts": [{"source": f"{home}/real.jsonl"}]},
+        "lm_eval": ["arc_easy", f"{home}/task.yaml"],
         "reference": {"name": "big", "server": "http://10.0.0.7:8000/v1", "model": f"{home}/big"},
     }  # fmt: skip
     run = finished_run(tmp_path, OWNER, f"evaluate={json.dumps(evaluate)}")
     text = published(run)
     assert "/home" not in text and "10.0.0.7" not in text
-    assert "The evaluation read mine.yaml, encoder, tox, mt.jsonl, real.jsonl; put that into the folder" in text
+    assert (
+        "The evaluation read mine.yaml, encoder, tox, mt.jsonl, real.jsonl, task.yaml; put that into the folder" in text
+    )
     (tmp_path / "again.yaml").write_text(text)
     again = recipe_file.load(tmp_path / "again.yaml").evaluate
     assert (again.suite, again.xstest.source, again.reference) == ("./mine.yaml", "natolambert/xstest", None)
+    assert again.lm_eval == ("arc_easy", "./task.yaml")
     assert (again.toxicity.classifier, again.toxicity.prompts[0].source) == ("./tox", "./real.jsonl")

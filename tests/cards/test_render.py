@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import json
 import re
@@ -35,6 +36,32 @@ def test_a_dataset_file_with_a_forged_name_stays_text(tmp_path) -> None:
     run = finished_run(tmp_path, OWNER, "data.source=./rows.csv", pins={"dataset": pin})
     text = cards(run)["adapter"]
     assert "`rows'\\|<b>.csv`" in text and "datasets" not in metadata(text)
+
+
+def test_the_address_of_a_licence_ends_its_link_nowhere_but_at_its_end(tmp_path) -> None:
+    address = "https://e.org/a b) [c](http://d.org) <e>\n# f"
+    text = cards(finished_run(tmp_path, OWNER, pins={"base": {"license": "other", "license_link": address}}))["merged"]
+    line = next(line for line in text.splitlines() if line.startswith("This release: "))
+    assert re.findall(r"\]\((.*?)[\s)]", line) == [
+        "https://e.org/a%20b%29%20%5Bc%5D%28http://d.org%29%20%3Ce%3E%0A#%20f"
+    ]
+
+
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "LICENSE", "javascript://e.org/%0Aalert(1)"])
+def test_what_is_no_address_on_the_web_is_a_file_beside_the_base(tmp_path, address) -> None:
+    for licence in ("other", "apache-2.0"):
+        pin = {"license": licence, "license_link": address}
+        text = cards(finished_run(tmp_path / licence, OWNER, pins={"base": pin}))["merged"]
+        assert f"[terms](https://huggingface.co/alice/base/blob/main/{address.split('(')[0]}" in text
+
+
+def test_in_code_what_is_not_seen_is_escaped(tmp_path) -> None:
+    system = "Be\u202e calm\x1b. \U0001f642"
+    texts = cards(finished_run(tmp_path, OWNER, f"data.system={json.dumps(system, ensure_ascii=False)}"))
+    assert all(c.isprintable() or c == "\n" for text in texts.values() for c in text)
+    assert ast.literal_eval(re.search(r"^system = (.*)$", texts["merged"], re.MULTILINE)[1]) == system
+    said = json.loads(re.search(r"^\{\"messages.*$", texts["gguf"], re.MULTILINE)[0])
+    assert said["messages"][0]["content"].startswith(system)
 
 
 @pytest.mark.parametrize("text", ["a_b*c", "[x](y)", "<b>&", "- item", "| cell", "# no", "a\nb", "\u202eright to left"])
