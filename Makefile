@@ -15,9 +15,10 @@ setup:  ## .venv with pinned dependencies, and llama.cpp's tools in the user's c
 demo: setup  ## a tiny model from a recipe to three repositories on an embedded Hub, and used from there
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m localpsych_recipes.demo
 
-# Tests of one file share what they make, so that a file stays in one process; four, since each holds models.
+# Tests of one file share what they make, so that a file stays in one process; four, since each holds models. Files are
+# given out as conftest.py orders them: xdist would begin with those of many tests, which are the quick ones.
 test: setup  ## all tests
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 schema: .venv/installed  ## recipes/schema.json, which editors check recipes with, from the code
 	@$(BIN)/python -m localpsych_recipes.recipe recipes/schema.json

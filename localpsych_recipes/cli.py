@@ -16,15 +16,19 @@ from localpsych_recipes.errors import UserError
 RECIPE_HELP = "a YAML file, or the name of one that ships with the package, such as demo (`localpsych fork` lists them)"
 ADDRESS_HELP = f"{RECIPE_HELP}, or hf://USER/REPO[@REVISION]"
 ORIGIN_HELP = "a YAML file, the name of a shipped recipe, or hf://USER/REPO[@REVISION]; without it these are listed"
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
 RUN_HELP = "a run directory, such as runs/NAME"
 
 
 def check(args: argparse.Namespace) -> int:
     """Reads recipes without running them; with --resolved prints every key and where its value comes from."""
+    from localpsych_recipes import suites
+
     failed = 0
     for path in args.recipes:
         try:
             recipe, origins = recipe_file.load_with_origins(path, args.set)
+            suites.check(recipe.evaluate)
             resolved = recipe_file.dump(recipe, origins).rstrip() if args.resolved else ""
             where = path if recipe_file.is_address(path) else recipe_file.find(path)
             say(resolved or f"{where}: holds ({recipe.name})")
@@ -191,7 +195,7 @@ def guarded(function: Callable[[argparse.Namespace], int], args: argparse.Namesp
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it once more at its end
         return 128 + signal.SIGPIPE
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in FULL:
             raise
         full = UserError(
             f"no space left on the disk{f' of {error.filename}' if error.filename else ''}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,18 @@ from localpsych_recipes.cards import metadata
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Choice, Run
 from localpsych_recipes.recipe import Recipe, is_local
+from localpsych_recipes.recipe.evaluate import needed
 from localpsych_recipes.resources import resource
 from localpsych_recipes.stages import augment, evaluate, pairs
 
 
 def check(run: Run, choice: Choice) -> None:
     """UserError for the first thing that would stop the run later. What is done is not looked at again."""
-    pipeline.refuse_gaps(run, choice.stages(run.recipe))
-    ahead = {s.name for s in choice.stages(run.recipe) if choice.force or not pipeline.finished(run, s.name)}
+    stages = choice.stages(run.recipe)
+    if run.publish_anyway:
+        check_publish_anyway(run.recipe, {s.name for s in stages})
+    pipeline.refuse_gaps(run, stages)
+    ahead = {s.name for s in stages if choice.force or not pipeline.finished(run, s.name)}
     if "prepare" in ahead:
         said = {"datasets": check_data(run.recipe), "base": check_base(run.recipe)}
         if "card" in ahead:
@@ -37,8 +42,21 @@ def check(run: Run, choice: Choice) -> None:
         llama_cpp.check_available()
     if "evaluate" in ahead:
         evaluate.check(run.recipe)
-        for line in evaluate.left_out(run.recipe):
-            run.say(f"      evaluate: what needs it will be left out: {line}")
+        gone = list(evaluate.left_out(run.recipe))
+        check_gates(run.recipe, dict(gone))
+        for key, why in gone:
+            run.say(f"      evaluate.{key} will be left out: {why}")
+
+
+def check_publish_anyway(recipe: Recipe, chosen: Collection[str]) -> None:
+    """UserError for --publish-anyway where nothing is published, or where no gate could stop it."""
+    if "push" not in chosen:
+        given = "--publish-anyway, and no push among the stages that are to run"
+        raise UserError(given, "a push that a failed gate would stop", "drop --publish-anyway")
+    if not recipe.gates:
+        raise UserError(
+            "--publish-anyway, and a recipe without gates", "`gates` in the recipe", "drop --publish-anyway"
+        )
 
 
 def check_licences(recipe: Recipe, said: dict[str, Any]) -> None:
@@ -92,6 +110,20 @@ def check_data(recipe: Recipe) -> list[dict[str, str | None]]:
 
 def _licence(pin: hub.Pin) -> dict[str, str | None]:
     return {"license": pin.license, "license_name": pin.license_name, "license_link": pin.license_link}
+
+
+def check_gates(recipe: Recipe, gone: Mapping[str, str]) -> None:
+    """UserError for a gate on what will not be measured, which could only fail once everything else is done.
+
+    gone: keys of `evaluate` that are left out on this machine, and why.
+    """
+    for gate in recipe.gates:
+        if (key := needed(gate.metric)) in gone:
+            raise UserError(
+                f"gates: {gate.metric} would not be measured: {gone[key]}",
+                f"what evaluate.{key} names",
+                "put it there, or take the gate out of the recipe",
+            )
 
 
 def check_prose(name: str) -> None:

@@ -16,7 +16,7 @@ LARGE = (".safetensors", ".gguf", ".jsonl")
 
 
 def table(run: Run, reports: list[dict[str, Any]]) -> str:
-    """Plain text, one row a stage, then one a released file, then one a repository."""
+    """Plain text, one row a stage, then one a released file, one a gate and model, one a repository."""
     rows = [("stage", "time", "peak memory")]
     rows += [(r["stage"], duration(r["seconds"]), amount(r["peak_memory_bytes"], "bytes")) for r in reports]
     files = [("file", "size")]
@@ -27,7 +27,18 @@ def table(run: Run, reports: list[dict[str, Any]]) -> str:
     pushed = next((r["results"]["repositories"] for r in reports if r["stage"] == "push"), [])
     repositories = [("repository", "visibility", "commit")] if pushed else []
     repositories += [(p["url"], "private" if p["private"] else "PUBLIC", p["commit"][:12]) for p in pushed]
-    return "\n\n".join(_aligned(block) for block in (rows, files, repositories) if len(block) > 1)
+    blocks = (rows, files, _gates(run, reports), repositories)
+    return "\n\n".join(_aligned(block) for block in blocks if len(block) > 1)
+
+
+def _gates(run: Run, reports: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """A row for each gate and model, known as soon as there are measures: a run without a push must not hide them."""
+    measured = any(report["stage"] == "evaluate" for report in reports)
+    checked = cards.checked_gates(run) if measured else []
+    said = [
+        (f"{g['metric']} {g['gate']}", g["column"], f"FAILED: {g['why']}" if g["why"] else "holds") for g in checked
+    ]
+    return [("gate", "model", "outcome"), *said]
 
 
 def _shown(run: Run, path: Path, withheld: set[str]) -> str:

@@ -36,6 +36,14 @@ from localpsych_recipes import llama_cpp  # noqa: E402
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+# minutes each: begun last, they would leave the other workers idle
+LONGEST = ("test_pairs_release.py", "test_matrix.py", "test_release.py", "test_proving.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(scope="session")
 def llama() -> llama_cpp.LlamaCpp:
     """llama.cpp's tools; built first, into the user's cache, on a machine that has none."""

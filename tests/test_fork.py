@@ -275,6 +275,7 @@ def origin() -> str:
     """The recipe that a release carries, small enough for a test."""
     small = [f"{stage}.{key}" for stage in ("sft", "dpo") for key in ("max_steps=1", "per_device_train_batch_size=2")]
     small += ["sft.eval_steps=null", "base.quantization=none", "lora.r=4", "gguf.quants=[Q8_0]", "gguf.adapter=false"]
+    small += [setting for setting in worlds.SMALL if setting.startswith(("verify.", "evaluate."))]
     pins = {
         "base": {"model": "demo/tiny-gemma4"},
         "datasets": [{"id": "demo/kind-and-unkind-answers", "commit": "a" * 40}],

@@ -1,5 +1,6 @@
 """A user's mistake ends in one clear message and exit code 2, before anything is made."""
 
+import errno
 import json
 import os
 import re
@@ -30,11 +31,11 @@ push:
 ROW = {"question": "the-secret-question", "good": "the-secret-answer", "bad": "no"}
 MISTAKES = {
     "a typo": ("sft.lerning_rate=1", "did you mean learning_rate?"),
-    "a wrong type": ("sft.warmup_steps=many", "sft.warmup_steps: 'many' is text, expected a int"),
+    "a wrong type": ("sft.warmup_steps=many", "sft.warmup_steps: 'many' is text, expected a whole number"),
     "a column that is not there": ("data.columns.rejected=bda", "'bda'"),
     "an unknown stage": ("megre={}", "did you mean merge?"),
     "contradictory splits": ("data.test_split=test", "contradicts test_size"),
-    "a number in quotes": ("sft.learning_rate='\"2e-4\"'", "write it without quotes"),
+    "a number in quotes": ("sft.learning_rate='\"2e-4\"'", "is text, expected a number, without quotes"),
     "a dataset that cannot be read": ("data.source=missing.jsonl", "missing.jsonl"),
     "an unknown base": ("base.model=demo/no-such-model", "demo/no-such-model"),
     "a local base without weights": ("base.model=./empty", "config.json"),
@@ -126,6 +127,31 @@ def test_a_stage_that_the_recipe_does_not_have(place, hub):
     assert "one of this recipe's stages" in mistake(place, hub[0], "recipe.yaml", "--only", "evaluate", token=hub[1])
 
 
+def test_a_gate_on_what_this_machine_lacks(place, hub):
+    gate = "gates=[{metric: xstest_over_refusal, at_most: 0.1}]"
+    settings = ("gguf=false", "evaluate={xstest: {source: ./gone.csv}}", gate)
+    text = mistake(place, hub[0], "recipe.yaml", *(f"--set={setting}" for setting in settings), token=hub[1])
+    assert "xstest_over_refusal would not be measured: gone.csv: not on this machine" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "metric", "said"),
+    [
+        (("data.test_size=null",), "loss", "held-out rows; there are none"),
+        (("data.columns={prompt: question, response: good}", "dpo=false"), "preference_accuracy", "held-out pairs"),
+    ],
+)
+def test_a_gate_on_rows_that_are_not_held_out(place, hub, settings, metric, said):
+    settings = (*settings, "evaluate={}", f"gates=[{{metric: {metric}, at_least: 0.5}}]")
+    text = mistake(place, hub[0], "recipe.yaml", *(f"--set={setting}" for setting in settings), token=hub[1])
+    assert f"gates: {metric} is measured of {said}" in text
+
+
+@pytest.mark.parametrize(("option", "given"), [("--until=merge", "no push among"), ("--from=prepare", "without gates")])
+def test_publishing_anyway_where_no_gate_stops_a_push(place, hub, option, given):
+    assert given in mistake(place, hub[0], "recipe.yaml", "--publish-anyway", option, token=hub[1])
+
+
 def test_the_rows_of_a_base_without_a_tokenizer_cannot_be_counted(place, hub):
     arguments = ("data", "recipe.yaml", "--set", "base.model=./empty")
     assert "tokenizer_config.json" in mistake(place, hub[0], *arguments, module="localpsych_recipes.cli")
@@ -146,6 +172,14 @@ def test_a_release_that_is_not_there(place, hub):
     assert "hf://demo/nothing: the Hub has no demo/nothing" in text and "HF_TOKEN" in text
 
 
+@pytest.mark.parametrize(("name", "said"), [("mental-helth", "is not there"), ("./empty", "is no .yaml file")])
+def test_a_suite_that_is_not_there(place, hub, name, said):
+    text = mistake(
+        place, hub[0], "check", "recipe.yaml", "--set", f"evaluate.suite={name}", module="localpsych_recipes.cli"
+    )
+    assert f"evaluate.suite: {name} {said}" in text and "expected: mental-health" in text
+
+
 def test_a_full_disk_is_one_message_whatever_was_written(capsys):
     def fill(args) -> int:
         with open("/dev/full", "w") as file:  # a device on which every write finds no space
@@ -154,6 +188,13 @@ def test_a_full_disk_is_one_message_whatever_was_written(capsys):
 
     assert cli.guarded(fill, None) == 2
     assert re.search(r"^localpsych: no space left on the disk\n.*\n.*make room", capsys.readouterr().err)
+
+
+def test_a_used_up_quota_is_a_full_disk(capsys):
+    def fill(args) -> int:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded", "rows.jsonl")
+
+    assert cli.guarded(fill, None) == 2 and "no space left on the disk of rows.jsonl" in capsys.readouterr().err
 
 
 def test_a_reader_who_has_seen_enough_is_no_mistake():

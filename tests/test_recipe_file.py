@@ -53,6 +53,12 @@ def test_a_recipe_is_frozen(tmp_path):
         recipe.sft.learning_rate = 1.0
 
 
+@pytest.mark.parametrize("key", ["verify.quants.Q4_K_M.kll", "verify.gguf.kll"])
+def test_a_typo_below_a_name_of_ones_own_has_its_hint_too(tmp_path, key):
+    (problem,) = problems(tmp_path, MINIMAL, [f"{key}=0.1"])
+    assert problem == f"--set: {key}: unknown key; did you mean kl?"
+
+
 def test_every_error_is_reported_at_once_with_its_line_and_a_hint(tmp_path):
     text = """\
 name: small
@@ -76,7 +82,7 @@ merg:
     assert problems(tmp_path, text)[:9] == [
         "FILE:4: base.quantisation: unknown key; it is called quantization here",
         "FILE:5: base.dtype: 'bfloat' is not one of 'bfloat16', 'float16' or 'float32'; did you mean bfloat16?",
-        "FILE:8: data.test_size: '0.1' is text, expected a float; write it without quotes",
+        "FILE:8: data.test_size: '0.1' is text, expected a number, without quotes",
         "FILE:11: sft.learning_rte: unknown key; did you mean learning_rate?",
         "FILE:12: sft.warmup_steps: 1.5: input should be a valid integer",
         "FILE:12: sft.warmup_steps: 1.5: input should be less than 1",
@@ -126,7 +132,7 @@ merg:
         ("²=1", "unknown key"),
         ("sft.trainer={save_only_model: true}", "is set by the engine"),
         ("name=../escape", "name: '../escape'"),
-        ("sft.gradient_checkpointing=on", "'on' is text, expected a bool"),
+        ("sft.gradient_checkpointing=on", "'on' is text, expected true or false"),
         ("pairs.server=llamacpp", "pairs.server: 'llamacpp' is neither llama.cpp nor vllm nor an address"),
         ("judge.server=localhost:8080", "judge.server: 'localhost:8080' is neither"),
         ("pairs.model=someone/else", "pairs.model: 'someone/else' is a name on a server with an address"),

@@ -177,7 +177,7 @@ def _disk(recipe: Recipe, anatomy: Anatomy, folder: Path) -> Sequence[Line]:
 
 def _download(source: str, kind: str, revision: str | None) -> int | Unknown:
     if is_local(source):
-        return 0
+        return 0 if Path(source).expanduser().exists() else Unknown("not here yet; the recipe says where to get it")
     if source.startswith(("http://", "https://")):
         return Unknown("a remote file's size shows when it is fetched")
     try:

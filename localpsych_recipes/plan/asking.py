@@ -32,7 +32,7 @@ def evaluation(recipe: Recipe) -> Iterator[str]:
     asked += ["toxicity.prompts"] if knobs.toxicity and knobs.toxicity.prompts else []
     asked += ["questions"] if knobs.questions else []
     if asked:
-        yield f"the same of the prompts of {', '.join(asked)}"
+        yield f"and the prompts of {', '.join(asked)}"
     if knobs.judge:
         yield f"verdicts on up to {knobs.judged_prompts:,} prompts by {_judge(recipe.judge)}"
     if knobs.lm_eval:

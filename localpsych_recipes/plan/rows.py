@@ -39,7 +39,7 @@ def counts(run: Run) -> dict[str, int] | Unknown:
     if pipeline.finished(run, "prepare"):
         return run.report("prepare")["results"]["counts"]
     if missing := [path.name for path in local if not path.exists()]:
-        return Unknown(f"{', '.join(missing)} is not here yet; the recipe says where to get it")
+        return Unknown(f"not here yet: {', '.join(missing)}; the recipe says where to get it")
     if len(local) < len(run.recipe.data.sources):
         return Unknown("the dataset is not on this machine; the prepare stage counts its rows")
     from localpsych_recipes import data
@@ -83,7 +83,7 @@ def trained_tokens(run: Run) -> int | Unknown:
     """Tokens that carry loss in one epoch of SFT, once a run has counted them."""
     if run.recipe.sft and pipeline.finished(run, "sft"):
         return run.report("sft")["results"]["trained_tokens"]
-    return Unknown("needs the rows and the base's tokenizer; the sft stage counts them before its first step")
+    return Unknown("needs the rows and the base's tokenizer; training counts them before its first step")
 
 
 def lengths(run: Run) -> dict[str, list[list[int]]]:

@@ -38,7 +38,7 @@ def render(plan: Plan) -> str:
         "GPU": list(_gpu(plan)),
         **{f"{stage} memory": list(_memory(made)) for stage, made in plan.stages.items()},
         **{f"{stage} verdict": list(_verdict(made.verdict)) for stage, made in plan.stages.items() if made.verdict},
-        "time": [f"{stage}: {line}" for stage, made in plan.stages.items() for line in _time(made)],
+        "time": [*(f"{stage}: {_time(made)}" for stage, made in plan.stages.items()), *_assumed(plan)],
         "verified": list(_verified(plan)),
         "download": [f"{what}: {_number(size, 'bytes')}" for what, size in plan.downloads.items()],
         "disk": [
@@ -97,18 +97,21 @@ def _verdict(verdict: Verdict) -> Iterator[str]:
     yield from verdict.otherwise
 
 
-def _time(made: StagePlan) -> Iterator[str]:
+def _time(made: StagePlan) -> str:
     if made.seconds is None:
         unknown = isinstance(made.steps, Unknown)
-        yield "unknown (" + ("the steps are not known" if unknown else "no GPU with published figures is named") + ")"
-        return
+        return "unknown (" + ("the steps are not known" if unknown else "no GPU with published figures is named") + ")"
     bound = "" if made.tokens.measured else ", at most, since rows may be shorter"
-    yield f"about {duration(made.seconds)}{bound}"
+    return f"about {duration(made.seconds)}{bound}"
+
+
+def _assumed(plan: Plan) -> Iterator[str]:
+    if any(made.seconds is not None for made in plan.stages.values()):
+        shares = ", ".join(f"{share:.0%} with {kind}" for kind, share in speed.EFFICIENCY.items())
+        yield f"share of the published rate, assumed: {shares}; batches of a few hundred tokens take longer"
 
 
 def _verified(plan: Plan) -> Iterator[str]:
-    shares = ", ".join(f"{share:.0%} with {kind}" for kind, share in speed.EFFICIENCY.items())
-    yield f"share of the published rate, assumed: {shares}; batches of a few hundred tokens take longer"
     runs = [run for made in plan.stages.values() for run in made.measured]
     for run in runs:
         yield (

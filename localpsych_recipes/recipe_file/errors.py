@@ -7,7 +7,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -39,6 +39,7 @@ EXPECTED = {
     "tuple_type": "a list",
     "string_type": "text",
 }
+NO_TEXT = {"float_type": "a number", "int_type": "a whole number", "bool_type": "true or false"}
 # pydantic names the branch of a union in the location; the reader of a recipe has no use for it
 BRANCH = re.compile(r"str|int|float|constrained-.*|.*\[.*")
 
@@ -126,8 +127,8 @@ def _texts(error: Mapping[str, Any]) -> list[str]:
     if kind in EXPECTED:
         quotes = "; put it in quotes" if kind == "string_type" and isinstance(given, (bool, int, float)) else ""
         return [f"{keys}: {_shown(given)}, expected {EXPECTED[kind]}{quotes}"]
-    if isinstance(given, str) and kind in ("float_type", "int_type", "bool_type"):
-        return [f"{keys}: {_shown(given)} is text, expected a {kind.removesuffix('_type')}; write it without quotes"]
+    if isinstance(given, str) and kind in NO_TEXT:
+        return [f"{keys}: {_shown(given)} is text, expected {NO_TEXT[kind]}, without quotes"]
     return [f"{keys}: {_shown(given)}: {error['msg'][0].lower()}{error['msg'][1:]}"]
 
 
@@ -142,14 +143,24 @@ def _did_you_mean(loc: Loc) -> str:
     key = str(loc[-1])
     if key in RENAMED:
         return f"; it is called {RENAMED[key]} here"
-    section: type[BaseModel] | None = Recipe
-    for part in (part for part in loc[:-1] if isinstance(part, str)):
-        section = _section_of(section, part) if section else None
+    section = _section_at(loc[:-1])
     here = list(section.model_fields) if section else []
     if close := difflib.get_close_matches(key, here, 1):
         return f"; did you mean {close[0]}?"
     homes = list(_homes(key, Recipe, ""))
     return f"; it belongs in {' or '.join(homes)}" if homes else f"; known here: {', '.join(here)}"
+
+
+def _section_at(loc: Loc) -> type[BaseModel] | None:
+    """The section that a key stands in; numbers of entries and names of the user's own, such as a quant's, are no keys."""
+    section: type[BaseModel] | None = Recipe
+    names = iter([part for part in loc if isinstance(part, str)])
+    for name in names:
+        field = section.model_fields.get(name) if section else None
+        section = _section_of(section, name) if section else None
+        if field and get_origin(field.annotation) is dict:
+            next(names, None)
+    return section
 
 
 def _homes(key: str, section: type[BaseModel], path: str) -> Iterator[str]:

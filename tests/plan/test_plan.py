@@ -60,6 +60,7 @@ def test_what_is_not_at_hand_is_unknown_with_a_reason(base, capsys):
     for reason in ("sft: unknown (the dataset is not on", "dataset: unknown (the Hub does not say: ConnectError"):
         assert reason in said
     assert "unknown (needs the rows and the base's tokenizer" in said
+    assert "share of the published rate" not in said  # no time follows from it
     assert "<your user>/gemma4-e4b-psych-LoRA (private)" in said
 
 
@@ -91,6 +92,11 @@ def test_rows_at_hand_give_the_steps(base, rows):
     assert {stage: found.rows for stage, found in made.stages.items()} == {"sft": 18, "dpo": 18}
     assert {stage: found.steps for stage, found in made.stages.items()} == {"sft": 5, "dpo": 9}
     assert made.downloads == {"base": 0, "dataset": 0}
+
+
+def test_rows_that_are_to_be_put_here_by_hand_are_no_download_of_nothing(base):
+    made = planned(f"base.model={base}", "data.source=./not-here.csv", "evaluate.judge=false")
+    assert str(made.downloads["dataset"]).startswith("unknown (not here yet")
 
 
 def test_lengths_of_a_finished_prepare_stage_take_the_place_of_the_bound(base, tmp_path):
