@@ -18,6 +18,7 @@ Kind = Literal["adapter", "merged", "gguf"]
 ALL: tuple[Kind, ...] = ("adapter", "merged", "gguf")
 Number = int | float
 LONGEST = 300  # characters of an error
+TELLING = ("corrupt|invalid|not within|cannot", "error|fail")  # in its lines: a cause before what it led to
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,6 @@ def said(error: Exception) -> str:
     told = [line for words in TELLING for line in lines if re.search(words, line, re.IGNORECASE)]
     telling = re.sub(r"^[\d.]+ [A-Z] ", "", (told or lines)[0])  # without llama.cpp's time and level
     return re.sub(r"(?:/[^\s/'\":]+)+/([^\s/'\":]+)", r"\1", telling)[:LONGEST].rstrip(": ")
-
-
-TELLING = ("corrupt|invalid|not within|cannot", "error|fail")  # a cause before what it led to
 
 
 def judged(found: Divergence, bound: Bound, more: Mapping[str, Number] | None = None) -> Found:

@@ -205,7 +205,7 @@ def test_every_item_has_its_value_and_the_table_has_every_row(tmp_path):
     assert {(item["metric"], item["column"]) for item in items} == {(r["metric"], r["column"]) for r in results["rows"]}
     table = (run.dir.evaluation / "report.txt").read_text()
     assert all(metrics.of(row["metric"]).words in table for row in results["rows"])
-    assert "likelihoods of other: they are of weights in this process" in table
+    assert "likelihoods of other: only weights in this process have them" in table
     assert [row["metric"] for row in results["rows"]] == [m for m in metrics.METRICS if m in values(results, "other")]
 
 
