@@ -139,6 +139,7 @@ def test_a_gate_on_what_this_machine_lacks(place, hub):
     [
         (("data.test_size=null",), "loss", "held-out rows; there are none"),
         (("data.columns={prompt: question, response: good}", "dpo=false"), "preference_accuracy", "held-out pairs"),
+        ((), "label_accuracy", "held-out rows with `labels`; there are none"),
     ],
 )
 def test_a_gate_on_rows_that_are_not_held_out(place, hub, settings, metric, said):

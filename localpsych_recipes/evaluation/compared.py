@@ -62,6 +62,8 @@ def of_like_length(one: str, other: str) -> bool:
 def _how(found: Found, values: Mapping[str, float], alike: list[str]) -> str:
     count = [list(values.values()).count(value) for value in (1, 0.5, 0)]
     said = "{:,} won, {:,} tied, {:,} lost".format(*count)
+    place = sum(judged.place for judged in found.values()) / max(len(found), 1)
     said += f"; the two orders disagree in {sum(judged.disagree for judged in found.values()):,}"
+    said += f", and what stands first gets {place:+.2f} points"
     rate = f"{sum(values[id] for id in alike) / len(alike):.3f} of " if alike else ""
     return f"{said}; among answers of like length, at most a fifth fewer words than the other: {rate}{len(alike):,}"

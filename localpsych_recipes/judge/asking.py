@@ -33,12 +33,14 @@ class Judged:
     """Verdicts on a case's answers, in their order; where `failure` says why, none.
 
     unjudged: refused by the judge's server; unparsed: unreadable twice. disagree: pairwise, the two orders differ in
-    which answer is better.
+    which answer is better; place: the points on a criterion that standing first brings, mean of both orders: 0 of a
+    judge that looks at answers alone.
     """
 
     verdicts: tuple[Verdict, ...] = ()
     failure: Failure | None = None
     disagree: bool = False
+    place: float = 0.0
 
     @property
     def lead(self) -> float:
@@ -113,7 +115,8 @@ def _joined(found: Sequence[tuple[Verdict, ...] | Failure], rubric: Rubric) -> J
     (one, other), (other_first, one_second) = found
     both = Verdict.between([one, one_second]), Verdict.between([other, other_first])
     signs = {_sign(one.total - other.total), _sign(one_second.total - other_first.total)}
-    return Judged(both, disagree=len(signs) > 1)
+    place = (one.mean - other.mean + other_first.mean - one_second.mean) / 2
+    return Judged(both, disagree=len(signs) > 1, place=place)
 
 
 def _sign(value: float) -> int:

@@ -86,9 +86,10 @@ class Recipe(Section):
         makes = {"sft": self.sft, "dpo": self.dpo, "quants": self.gguf}
         yield from gate_problems(self.gates, self.evaluate, [column for column, section in makes.items() if section])
         for gate in self.gates:
-            kind = OF_HELD_OUT.get(gate.metric)
-            if kind and not any(source.held_out for source in self._learnt_by(kind)):
-                yield f"gates: {gate.metric} is measured of held-out {'pairs' if kind == 'dpo' else 'rows'}; there are none"
+            kind, of_labels = OF_HELD_OUT.get(gate.metric), gate.metric.startswith("label_")
+            rows = "pairs" if kind == "dpo" else "rows with `labels`" if of_labels else "rows"
+            if kind and not any(s.held_out and (s.labels or not of_labels) for s in self._learnt_by(kind)):
+                yield f"gates: {gate.metric} is measured of held-out {rows}; there are none"
         for name in ("sft", "dpo"):
             stage = getattr(self, name)
             learnt = self._learnt_by(name)

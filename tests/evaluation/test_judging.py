@@ -88,7 +88,9 @@ def test_wins_are_counted_in_both_orders_against_the_base_and_against_sft(tmp_pa
     won = found["win_rate_base", "dpo"]
     assert [value for value in values(won).values()].count(1) == 5
     assert sum(values(won).values()) / 10 == 0.65  # 5 wins, 3 ties, 2 losses
-    assert won.how.startswith("5 won, 3 tied, 2 lost; the two orders disagree in 0;")
+    assert won.how.startswith(
+        "5 won, 3 tied, 2 lost; the two orders disagree in 0, and what stands first gets +0.00 points;"
+    )
     assert set(values(found["win_rate_base", "sft"]).values()) == {0.5}
     without_the_first = found["win_rate_sft", "dpo"]
     assert without_the_first.how.startswith("4 won, 3 tied, 2 lost;") and len(without_the_first.items) == 9
@@ -102,7 +104,8 @@ def test_a_judge_that_likes_whatever_stands_first_gives_ties_and_is_found_out(tm
         answer(made, "dpo", dict.fromkeys(SUITE, "another"))
         found = measured(made)
     assert values(found["win_rate_base", "dpo"]) == dict.fromkeys(SUITE, 0.5)
-    assert "0 won, 6 tied, 0 lost; the two orders disagree in 6;" in found["win_rate_base", "dpo"].how
+    said = "0 won, 6 tied, 0 lost; the two orders disagree in 6, and what stands first gets +7.00 points;"  # 9 less 2
+    assert said in found["win_rate_base", "dpo"].how
     trials = made.about["judge"]["calibration"]
     assert [trials[name]["kept"] for name in ("clean", "padding", "violations", "harmless")] == [0, 10, 0, 10]
     assert [line for line in made.said if "warning" in line] == [f"      warning: {w}" for w in trials["warnings"]]
