@@ -1,30 +1,27 @@
-"""What SFT and DPO share: knobs -> TRL's arguments, fp32 adapters, exact resuming, progress, the result."""
+"""What SFT and DPO share: knobs -> TRL's arguments, fp32 adapters, exact resuming, held-out loss, the result."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainerState
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState
 
 from localpsych_recipes import data, families, machine, models, rundir, training_log
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
-from localpsych_recipes.progress import SECONDS_BETWEEN, duration
 from localpsych_recipes.recipe import Training
+from localpsych_recipes.training_callbacks import COMPLETE, EvaluateAtTheEnd, MarkComplete, Ticker
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import Trainer
-
-COMPLETE = "complete"  # written into a checkpoint when all of it is on disk
-EXPLODED = 100.0  # pre-clip gradient norm, in multiples of max_grad_norm, that is worth a warning
 
 
 def arguments(run: Run, stage: str, knobs: Training) -> dict[str, Any]:
@@ -221,13 +218,16 @@ def held_out_loss(trainer: Trainer, dataset: Dataset) -> dict[str, float | int]:
     model = trainer.model
     model.eval()
     sums, tokens = [], []
-    for batch in trainer.get_eval_dataloader(dataset):
+    told, batches = trainer.callback_handler, trainer.get_eval_dataloader(dataset)
+    told.eval_dataloader = batches
+    for batch in batches:
         with torch.no_grad(), trainer.compute_loss_context_manager():
             out = model(**batch, use_cache=False, fused_lm_head=True)
         log_probs = trainer.accelerator.gather_for_metrics(-out.log_probs.double().sum().reshape(1))
         count = trainer.accelerator.gather_for_metrics(out.label_mask.sum().reshape(1))
         sums += log_probs.tolist()
         tokens += count.tolist()
+        told.on_prediction_step(trainer.args, trainer.state, trainer.control)
     per_token = sum(sums) / sum(tokens)
     per_row = sum(s / n for s, n in zip(sums, tokens, strict=True) if n) / sum(1 for n in tokens if n)
     return {
@@ -237,62 +237,3 @@ def held_out_loss(trainer: Trainer, dataset: Dataset) -> dict[str, float | int]:
         "tokens": int(sum(tokens)),
         "rows": len(tokens),
     }
-
-
-class Ticker(TrainerCallback):
-    """A line of progress every ten seconds with an estimate of what is left; stops a run that has diverged."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say, self.last, self.began, self.first_step, self.warned = say, 0.0, time.monotonic(), 0, False
-
-    def on_train_begin(self, args, state, control, **kwargs) -> None:
-        self.began, self.first_step = time.monotonic(), state.global_step
-
-    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        if logs and "loss" in logs:
-            self._refuse_nan(logs["loss"], state.global_step)
-            self._warn_of_explosion(logs.get("grad_norm"), args.max_grad_norm, state.global_step)
-            now = time.monotonic()
-            if now - self.last >= SECONDS_BETWEEN:
-                self.last = now
-                self.say(f"      {self._line(logs, state, now)}")
-
-    def _line(self, logs: dict[str, float], state: Any, now: float) -> str:
-        done = state.global_step - self.first_step
-        left = (now - self.began) / max(done, 1) * (state.max_steps - state.global_step)
-        return f"step {state.global_step}/{state.max_steps}, loss {logs['loss']:.3f}, about {duration(left)} left"
-
-    def _refuse_nan(self, loss: float, step: int) -> None:
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss} at step {step}",
-                "a finite loss",
-                "lower the learning rate, or train in bfloat16 or float32; the last checkpoint is kept",
-            )
-
-    def _warn_of_explosion(self, norm: float | None, limit: float, step: int) -> None:
-        if norm and norm > EXPLODED * limit and not self.warned:
-            self.warned = True
-            self.say(f"      warning: gradient norm {norm:.0f} before clipping to {limit} at step {step}")
-
-
-class EvaluateAtTheEnd(TrainerCallback):
-    """The last step is evaluated and saved even where it is no multiple of eval_steps: it may be the best."""
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = args.eval_strategy != "no"
-            control.should_save = True
-        return control
-
-
-class MarkComplete(TrainerCallback):
-    """Marks a checkpoint once every rank has written its part."""
-
-    def on_save(self, args, state, control, **kwargs) -> None:
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()
-        if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            (folder / COMPLETE).touch()
-            os.sync()

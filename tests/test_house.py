@@ -54,6 +54,7 @@ FLOORS = (
         "serving",
         "statistics",
         "trainer_keys",
+        "training_callbacks",
         "training_log",
     ),  # fmt: skip
     ("errors",),

@@ -67,7 +67,9 @@ def in_server(server: Serving, renderer: Renderer, base: Path, prompts: Sequence
         tokens = server.post("/tokenize", content=text, add_special=True, parse_special=True)["tokens"]
         ids += [name] * (tokens == prompt.ids)
     other = {"text": [n for n in asked if n not in texts], "token ids": [n for n in asked if n not in ids]}
-    wrong = [f"other {what} for {len(names)} prompts, such as that of {names[0]}" for what, names in other.items() if names]
+    wrong = [
+        f"other {what} for {len(names)} prompts, such as that of {names[0]}" for what, names in other.items() if names
+    ]
     if not wrong and server.get("/props")["chat_template"] != written(base).removesuffix("\n"):
         wrong = ["its chat template is not the base's, although these prompts come out the same"]
     measures = {"conversations": len(asked), "same_text": len(texts), "same_ids": len(ids)}

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from localpsych_recipes import chat_templates, models, training
+from localpsych_recipes import chat_templates, models, progress, training
 from localpsych_recipes.demo import tiny_gemma4
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Pairs
@@ -266,6 +266,14 @@ def test_held_out_losses_are_those_of_plain_transformers(tmp_path, base):
     assert measured["whole_conversation_row_mean_loss"] == pytest.approx(
         sum(w.mean().item() for w in whole) / 2, rel=1e-4
     )
+
+
+def test_scoring_what_is_held_out_says_how_far_it_is(tmp_path, base, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN", 0.0)
+    trainer, said = sft_trainer(make(tmp_path, base, sft={"max_steps": 1}), base), []
+    trainer.add_callback(training.Ticker(said.append))
+    sft.measure(trainer)  # twice: of the answers, and of whole conversations
+    assert [line.strip() for line in said] == ["held out: scored 1 of 2 batches, about 0 s left"] * 2
 
 
 def test_how_far_the_chosen_answers_moved_is_told_per_token_as_plain_transformers_tells_it(tmp_path, base):
