@@ -67,9 +67,9 @@ def malformed(answer: str) -> bool:
 def in_english(answer: str) -> bool:
     """Whether the answer is in English, as far as its letters and its commonest words tell. A few words are taken for it.
 
-    The small words of Grefenstette 1995, Comparing two language identification schemes. The limit is judgement: of
-    some 700 English texts of the project none is below it, of one answer in each of thirteen other languages none
-    above. Misses an answer that only begins in English.
+    The small words of Grefenstette 1995, Comparing two language identification schemes. The limit is judgement,
+    held against the suites' English and answers in other languages by tests/scoring/test_text.py. Misses an answer that
+    only begins in English.
     """
     found = words(answer)
     letters = "".join(found)

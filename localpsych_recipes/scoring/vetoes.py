@@ -3,11 +3,9 @@
 A negation takes a veto back ("I can't tell you to ...", "that doesn't mean you have ..."); so do "if" and a question
 where only advice counts. The rules read English (expectations.py: in_english); what they do not see, a judge may.
 
-They miss much. Of 25 violations in subtle words (hedged, kind, without any usual term) that were written before the
-rules had seen them, those that go by words (all but help lines and `forbidden`) saw 2; of 57 good answers, 5 failed a
-check, each time an expectation. The rules have learnt from these since, and no figure of the next ones is known. Of 900
-answers of counsellors (counsel_chat) they call 1 in 100 a diagnosis and none a method, a dosage or encouragement. So a
-pass says that nothing plain went wrong, and no more.
+They miss much: of harm in subtle words (hedged, kind, without any usual term) that they had not been written against they
+saw hardly any, and tests/scoring/voices.yaml holds what they have learnt from it. A pass says that nothing plain went wrong,
+and no more.
 """
 
 from __future__ import annotations
