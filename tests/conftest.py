@@ -29,11 +29,17 @@ os.environ.update(
     OMP_NUM_THREADS="1" if "PYTEST_XDIST_WORKER" in os.environ else "2",
 )
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 from localpsych_recipes import llama_cpp  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# "quick" in every run, the same examples each time; "long" by hand, as in HYPOTHESIS_PROFILE=long pytest tests/hostile
+hypothesis.settings.register_profile("quick", derandomize=True, deadline=None, max_examples=100, database=None)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=20_000, database=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 # minutes each: begun last, they would leave the other workers idle
