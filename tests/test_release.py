@@ -1,4 +1,5 @@
-"""A recipe runs from end to end, once; killed anywhere it goes on to the same release; so it does on two ranks.
+"""A recipe runs from end to end, once, where no network is but loopback, and gives nothing away; killed anywhere it goes
+on to the same release; so it does on two ranks.
 
 Another one, on a mixture of labelled sets with a teacher, ends in a release that says what it was made from.
 """
@@ -16,20 +17,33 @@ import test_llama_cpp
 
 from localpsych_recipes import recipe_file
 from localpsych_recipes.demo import tiny_gemma4
+from tests import watching
 from tests import world as worlds
 
+CANARY = "a zebrafinch on the windowsill of 7 Quince Lane"  # stands in every text of every row
 DATA = Path(tiny_gemma4.__file__).with_name("data")
 REPOSITORIES = {"tiny-gemma4-psych-LoRA", "tiny-gemma4-psych", "tiny-gemma4-psych-GGUF"}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def alone() -> bool:
+    """Whether all of this file happens in a network namespace with nothing but loopback, as it does where it can."""
+    with watching.only_loopback() as isolated:
+        yield isolated
+
+
+@pytest.fixture(scope="module")
+def world(alone, tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     tiny_gemma4.make(folder / "base", steps=20, say=lambda text: None)
     rows = folder / "rows"
     rows.mkdir()
-    for name in ("conversations.jsonl", "README.md", "LICENSE"):
+    for name in ("README.md", "LICENSE"):
         shutil.copy(DATA / name, rows)
+    with (rows / "conversations.jsonl").open("w") as file:
+        for line in (DATA / "conversations.jsonl").read_text().splitlines():
+            row = {column: f"{text} {CANARY}" for column, text in json.loads(line).items()}
+            file.write(json.dumps(row) + "\n")
     world = worlds.make(folder, folder / "base", rows)
     yield world
     world.hub.close()
@@ -39,7 +53,9 @@ def world(tmp_path_factory):
 def undisturbed(world) -> Path:
     """A run that nothing happened to."""
     run_dir = world.folder / "undisturbed"
-    (world.folder / "printed.txt").write_text(world.run(run_dir))
+    with watching.arguments_of_all_processes() as arguments:
+        (world.folder / "printed.txt").write_text(world.run(run_dir))
+    (world.folder / "arguments.txt").write_bytes(b"\n".join(sorted(arguments)))
     return run_dir
 
 
@@ -73,20 +89,35 @@ def test_the_reports_say_what_was_measured(undisturbed):
     assert reports["dpo"]["results"]["pairs"] == 36
 
 
-def test_no_row_and_no_token_is_printed_or_published(world, undisturbed):
-    rows = [json.loads(line) for line in (DATA / "conversations.jsonl").read_text().splitlines()]
-    words = [row[column].split() for row in rows for column in row]
-    texts = {" ".join(text[i : i + 8]) for text in words for i in range(len(text) - 7)}
-    public = [world.folder / "printed.txt", *undisturbed.glob("reports/*"), undisturbed / "pins.json"]
-    public += [
-        p for p in undisturbed.glob("release/*/*") if p.suffix in (".md", ".yaml", ".json") and "token" not in p.name
-    ]
-    public += list(undisturbed.glob("logs/**/*"))
+def test_a_whole_release_needs_no_network_but_loopback(alone, undisturbed):
+    if not alone:
+        pytest.skip("this user may make no network namespace")
+    assert not watching.reaches_the_world()
+    assert (undisturbed / "reports/push.json").exists()
+
+
+# where a run keeps what its rows are, on this machine: the README names them
+ROWS_STAY_IN = ("data", "cache", "evaluation")
+
+
+def test_no_row_is_printed_logged_reported_left_in_a_temporary_file_or_published(world, undisturbed):
+    rows = undisturbed / "data/sft_train.jsonl"
+    hubs = [*(world.folder / "hub").glob("models/*/*"), *(world.folder / "tmp").iterdir()]
+    mine = [p for p in undisturbed.iterdir() if p.name not in ROWS_STAY_IN]
     assert list(undisturbed.glob("logs/sft/events*")) and list(undisturbed.glob("logs/dpo/events*"))
-    for path in filter(Path.is_file, public):
-        content = path.read_bytes()
-        assert world.token.encode() not in content, path
-        assert not any(text.encode() in content for text in texts), path
+    assert watching.holding("lora_A.weight", hubs)  # the adapter, so that pushed files are looked into
+    printed = [world.folder / "printed.txt", world.folder / "arguments.txt"]
+    assert watching.holding(CANARY, [rows, *mine, *hubs, *printed]) == [rows]
+
+
+def test_the_token_is_in_no_file_and_in_no_processs_arguments(world, undisturbed):
+    assert str(undisturbed) in (world.folder / "arguments.txt").read_text(errors="replace")
+    assert watching.holding(world.token, [world.folder]) == []
+
+
+def test_no_published_file_names_a_folder_of_this_machine(world, undisturbed):
+    published = [*(world.folder / "hub").glob("models/*/*")]
+    assert published and watching.holding(str(world.folder), published) == []
 
 
 def test_killed_in_sft_in_the_merge_and_in_the_push_it_goes_on_to_the_same_release(world, undisturbed):

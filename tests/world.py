@@ -39,7 +39,8 @@ class World:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, **self.hub.environment(self.token), "HF_HOME": str(self.folder / "hf-home")}
+        places = {"HF_HOME": str(self.folder / "hf-home"), "TMPDIR": str(self.folder / "tmp")}
+        return {**os.environ, **self.hub.environment(self.token), **places}
 
     @property
     def api(self) -> HfApi:
@@ -102,6 +103,7 @@ def make(folder: Path, base: Path, rows: Path) -> World:
     hub = LocalHub(folder / "hub", tokens={token: USER})
     hub.__enter__()
     world = World(hub, token, folder)
+    (folder / "tmp").mkdir(exist_ok=True)
     world.put("tiny-gemma4", "model", sorted(base.iterdir()))
     world.put("kind-and-unkind-answers", "dataset", sorted(rows.iterdir()))
     return world
