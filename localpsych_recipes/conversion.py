@@ -39,12 +39,12 @@ def title(name: str, folder: Path) -> str:
 
 def begin_as_trained(gguf: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     """Keeps llama.cpp from putting a <bos> before prompts whose chat template writes none (TinyLlama, Phi-3)."""
-    from gguf import GGUFReader
+    from localpsych_recipes.llama_cpp.reader import Reader
 
     prompt = tokenizer.apply_chat_template(chat_templates.QUESTION, add_generation_prompt=True, return_dict=True)
     if prompt["input_ids"][0] == tokenizer.bos_token_id or tokenizer("?")["input_ids"][0] != tokenizer.bos_token_id:
         return
-    field = GGUFReader(gguf, "r+").get_field("tokenizer.ggml.add_bos_token")
+    field = Reader(gguf, "r+").get_field("tokenizer.ggml.add_bos_token")
     field.parts[field.data[0]][0] = False  # the file is mapped into memory: this writes it
 
 

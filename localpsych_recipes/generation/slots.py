@@ -38,9 +38,9 @@ def _of_config(folder: Path) -> tuple[int, int, int]:
 
 
 def _of_gguf(file: Path) -> tuple[int, int, int]:
-    from gguf import GGUFReader
+    from localpsych_recipes.llama_cpp.reader import Reader
 
-    fields = GGUFReader(file).fields
+    fields = Reader(file).fields
     kind = fields["general.architecture"].contents()
 
     def say(name: str, otherwise: int) -> int:
@@ -62,9 +62,9 @@ def context(tokens: int, model: Path) -> int:
 def longest(model: Path) -> int | None:
     """Tokens that a model reads at most; None where its folder does not say. model: a folder, or a .gguf file."""
     if model.suffix == ".gguf":
-        from gguf import GGUFReader
+        from localpsych_recipes.llama_cpp.reader import Reader
 
-        fields = GGUFReader(model).fields
+        fields = Reader(model).fields
         named = f"{fields['general.architecture'].contents()}.context_length"
         return fields[named].contents() if named in fields else None
     config = rundir.read_json(model / "config.json") or {}

@@ -59,10 +59,10 @@ def kind_of(folder: Path | None, name: str) -> str:
 
 
 def _architecture(file: Path) -> str:
-    from gguf import GGUFReader
+    from localpsych_recipes.llama_cpp.reader import Reader
 
     try:
-        return str(GGUFReader(file).fields["general.architecture"].contents())
+        return str(Reader(file).fields["general.architecture"].contents())
     except (ValueError, KeyError, OSError, IndexError):
         expected, do = "a whole GGUF of a language model", "fetch or convert it once more"
         raise UserError(f"judge.model: {file.name} cannot be read", expected, do) from None

@@ -5,7 +5,8 @@ build.py  the pinned source fetched, checked and built into the user's cache, on
 tools.py  what the tools do, one short call each
 measure.py how far a model is from another, and importance matrices;  process.py a tool run to its end
 serve.py  llama-server for as long as a `with` block lasts
-quants.py the quants that llama-quantize knows, and which tensor types each may hold;  contents.py what a GGUF holds
+quants.py the quants that llama-quantize knows, and which tensor types each may hold
+contents.py what a GGUF holds;  reader.py the gguf package's reader, made quick
 """
 
 from localpsych_recipes.llama_cpp.contents import lora, settings, tokenizer, vocabulary

@@ -18,9 +18,9 @@ SETTINGS = re.compile(r"general\.(architecture|sampling\..+)|(?!general\.|tokeni
 
 def vocabulary(gguf: Path) -> int:
     """How many tokens a GGUF has. A model's embedding may be higher."""
-    from gguf import GGUFReader
+    from localpsych_recipes.llama_cpp.reader import Reader, items
 
-    return len(GGUFReader(gguf).fields["tokenizer.ggml.tokens"].data)
+    return items(Reader(gguf).fields["tokenizer.ggml.tokens"])
 
 
 def tokenizer(gguf: Path) -> dict[str, str]:
@@ -34,17 +34,17 @@ def settings(gguf: Path) -> dict[str, str]:
 
 
 def _matching(gguf: Path, keys: re.Pattern[str]) -> dict[str, str]:
-    from gguf import GGUFReader
+    from localpsych_recipes.llama_cpp.reader import Reader
 
-    fields = GGUFReader(gguf).fields
+    fields = Reader(gguf).fields
     return {name: _sha256(field) for name, field in fields.items() if keys.fullmatch(name)}
 
 
 def lora(gguf: Path) -> dict[str, str]:
     """An adapter's GGUF: SHA-256 of its alpha and of each tensor, by name."""
-    from gguf import GGUFReader
+    from localpsych_recipes.llama_cpp.reader import Reader
 
-    reader = GGUFReader(gguf)
+    reader = Reader(gguf)
     tensors = {tensor.name: hashlib.sha256(tensor.data.tobytes()).hexdigest() for tensor in reader.tensors}
     return tensors | {"alpha": _sha256(reader.fields["adapter.lora.alpha"])}
 

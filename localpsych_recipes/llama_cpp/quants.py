@@ -90,13 +90,13 @@ def fallbacks(gguf: Path, quant: str) -> dict[str, str]:
 
 def bits_per_weight(gguf: Path) -> float:
     """Bits of all tensors through their elements, as llama.cpp counts them; names and vocabulary are left out."""
-    from gguf import GGUFReader
+    from localpsych_recipes.llama_cpp.reader import Reader
 
-    tensors = GGUFReader(gguf).tensors
+    tensors = Reader(gguf).tensors
     return 8 * sum(int(tensor.n_bytes) for tensor in tensors) / sum(int(tensor.n_elements) for tensor in tensors)
 
 
 def _tensors(path: Path) -> list[tuple[str, str, int]]:
-    from gguf import GGUFReader  # brings numpy
+    from localpsych_recipes.llama_cpp.reader import Reader  # brings numpy
 
-    return [(tensor.name, tensor.tensor_type.name, len(tensor.shape)) for tensor in GGUFReader(path).tensors]
+    return [(tensor.name, tensor.tensor_type.name, len(tensor.shape)) for tensor in Reader(path).tensors]

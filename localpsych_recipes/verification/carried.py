@@ -20,11 +20,11 @@ def share(gguf: Path, sixteen_bit: Path, lora: Path) -> float | None:
     1 + <W - V, D> / <D, D>, where W are weights of the file, V those of the 16-bit GGUF, and D what the adapter's GGUF
     adds: rounding is all but orthogonal to D, so that even two bits leave it standing. One tensor is in memory at once.
     """
-    from gguf import GGUFReader
+    from localpsych_recipes.llama_cpp.reader import Reader
 
-    reader = GGUFReader(lora)
+    reader = Reader(lora)
     alpha, adapted = reader.fields["adapter.lora.alpha"].contents(), _by_name(reader)
-    weights, unrounded = _by_name(GGUFReader(gguf)), _by_name(GGUFReader(sixteen_bit))
+    weights, unrounded = _by_name(Reader(gguf)), _by_name(Reader(sixteen_bit))
     along = size = 0.0
     for name in _drawn([n.removesuffix(".lora_a") for n in adapted if n.startswith("blk.") and n.endswith(".lora_a")]):
         a, b = _values(adapted[f"{name}.lora_a"]), _values(adapted[f"{name}.lora_b"])
