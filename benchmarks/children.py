@@ -24,6 +24,7 @@ class Spent:
     seconds: float
     cpu: float
     peak: float
+    output: str = ""
 
 
 def spent(command: Sequence[str | Path], **environment: str) -> Spent:
@@ -34,13 +35,14 @@ def spent(command: Sequence[str | Path], **environment: str) -> Spent:
     process = subprocess.Popen(
         [str(part) for part in command], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    output = process.stdout.read()
+    output = process.stdout.read().decode(errors="replace")
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(output.decode(errors="replace"))
+        sys.exit(output)
     unit = 1 if sys.platform == "darwin" else 1024
-    return Spent(time.monotonic() - start, used.ru_utime + used.ru_stime, used.ru_maxrss * unit / 1e9)
+    seconds = time.monotonic() - start
+    return Spent(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * unit / 1e9, output)
 
 
 def interleaved(commands: Mapping[str, Sequence[str | Path]], times: int) -> dict[str, list[Spent]]:

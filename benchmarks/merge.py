@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from children import spent
 
 COLUMNS = ("on disk s", "process s", "CPU s", "peak GB")
 NOISE = 1 << 25  # random elements that weights are made of: more of them would take minutes and change no step
@@ -31,9 +32,7 @@ NOISE = 1 << 25  # random elements that weights are made of: more of them would 
 def main() -> None:
     options = _options()
     if options.step:
-        work = STEPS[options.step](options.folder, options)
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        print(work, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9)
+        print(STEPS[options.step](options.folder, options))
         return
     steps = [step for step in ("cp", "merge", "peft") if step not in options.without]
     with tempfile.TemporaryDirectory(prefix="merge-") as folder:
@@ -66,19 +65,12 @@ def _options() -> argparse.Namespace:
 
 
 def _run(step: str, folder: Path) -> tuple[float, ...]:
-    """Seconds of the work and of the process, CPU seconds and peak gigabytes of one step.
-
-    This process imports nothing big: a child's ru_maxrss starts at its parent's size.
-    """
-    os.sync()  # so that nobody pays for the step before
-    start = time.monotonic()
-    command = [sys.executable, __file__, *sys.argv[1:], "--step", step, "--folder", str(folder)]
-    output = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout.splitlines()
-    seconds = time.monotonic() - start
-    if output[:-1]:
-        print(*output[:-1], sep="\n", flush=True)
-    work, cpu, peak = map(float, output[-1].split())
-    return work, seconds, cpu, peak
+    """Seconds of the work and of the process, CPU seconds and peak gigabytes of one step."""
+    used = spent([sys.executable, __file__, *sys.argv[1:], "--step", step, "--folder", folder])
+    *said, work = used.output.splitlines()
+    if told := [line for line in said if line.startswith(("base", "of the elements"))]:
+        print(*told, sep="\n", flush=True)
+    return float(work), used.seconds, used.cpu, used.peak
 
 
 def build(folder: Path, options: argparse.Namespace) -> float:
@@ -175,6 +167,7 @@ def cp(folder: Path, options: argparse.Namespace) -> float:
 def merge(folder: Path, options: argparse.Namespace) -> float:
     from localpsych_recipes.merging import merge_adapter
 
+    _import_model(folder / "base")
     start = time.monotonic()
     merge_adapter(folder / "base", folder / "adapter", folder / "merged")
     os.sync()
@@ -185,11 +178,21 @@ def peft(folder: Path, options: argparse.Namespace) -> float:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
+    _import_model(folder / "base")
     start = time.monotonic()
     base = AutoModelForCausalLM.from_pretrained(folder / "base", dtype="auto")
     PeftModel.from_pretrained(base, folder / "adapter").merge_and_unload().save_pretrained(folder / "peft")
     os.sync()
     return time.monotonic() - start
+
+
+def _import_model(base: Path) -> None:
+    """The model's own code, which neither side should pay for in "on disk s"."""
+    from transformers import AutoModelForCausalLM
+
+    from localpsych_recipes import skeleton
+
+    AutoModelForCausalLM._model_mapping[type(skeleton.read_config(base))]
 
 
 def compare(folder: Path, options: argparse.Namespace) -> float:
@@ -204,7 +207,7 @@ def compare(folder: Path, options: argparse.Namespace) -> float:
         distance = (bits - others).abs_()
         total, different = total + distance.numel(), different + int(distance.count_nonzero())
         furthest = max(furthest, int(distance.max()))
-    print(f"{different} of {total} elements differ from PEFT's, by at most {furthest} units in the last place")
+    print(f"of the elements, {different} of {total} differ from PEFT's, by at most {furthest} units in the last place")
     return 0.0
 
 
