@@ -85,7 +85,10 @@ def _identity() -> dict[str, Any]:
     if not get_token():
         raise UserError(*NO_TOKEN)
     with explained("the user's account", "push"):
-        return patiently(lambda: api().whoami(), briefly=True)
+        who = patiently(lambda: api().whoami(), briefly=True)
+        if not isinstance(who, dict) or not isinstance(who.get("name"), str):
+            raise TypeError("an account without a name")
+        return who
 
 
 def _role(who: dict[str, Any]) -> str | None:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, TypeVar
+
+from localpsych_recipes.hub import answers
+from localpsych_recipes.hub.answers import PASSING, Say
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 T = TypeVar("T")
-Say = Callable[[str], None]
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each further attempt at work that is worth waiting for
 BRIEF = (1.0,)  # of a question asked at a prompt, whose answer is awaited
-LONGEST_PAUSE = 330.0  # seconds; the Hub counts requests in windows of five minutes
+# what the client stumbles with over an answer of another form
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 SILENCE = 180.0  # seconds without a byte; the Hub gives up on a commit after 60, storage joins parts for longer
-PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
 def api() -> HfApi:
@@ -36,9 +40,18 @@ def _limit_silence() -> None:
     from huggingface_hub import set_client_factory
     from huggingface_hub.utils._http import default_client_factory
 
+    limits = httpx2.Timeout(SILENCE, connect=10.0)
+
+    def limited(request: httpx2.Request) -> None:
+        given = request.extensions.get("timeout", {})
+        asked = {name: seconds for name, seconds in given.items() if seconds is not None}
+        request.extensions["timeout"] = {**limits.as_dict(), **asked}
+
     def client() -> httpx2.Client:
         made = default_client_factory()
-        made.timeout = httpx2.Timeout(SILENCE, connect=10.0)
+        # not as the client's own limits: repo_info and list_repo_tree ask for none, in so many words
+        before = [*made.event_hooks["request"], limited]
+        made.event_hooks = {"request": before, "response": [answers.refuse_path_in_header, answers.wait_as_asked]}
         return made
 
     set_client_factory(client)
@@ -46,25 +59,26 @@ def _limit_silence() -> None:
 
 def patiently(
     question: Callable[[], T],
-    say: Say = lambda text: None,
+    say: Say | None = None,
     *,
     briefly: bool = False,
     passing: frozenset[int] = PASSING,
 ) -> T:
     """What `question` returns, asked again after failures that pass: lost connections and the statuses `passing`.
 
-    The Hub's Retry-After replaces the pause. Whatever else `question` raises, and its last failure, comes through.
+    A pause that the Hub asks for is made before. Whatever else `question` raises, and its last failure, comes through.
     """
-    for pause in BRIEF if briefly else PAUSES:
-        try:
-            return question()
-        except Exception as error:
-            if not passes(error, passing):
-                raise
-            wait = _asked_pause(error) or pause
-            say(f"      the Hub: {reason(error)}; trying again in {wait:.0f} s")
-            time.sleep(wait)
-    return question()
+    with answers.heard(say) if say else nullcontext():
+        for pause in BRIEF if briefly else PAUSES:
+            try:
+                return question()
+            except Exception as error:
+                if not passes(error, passing):
+                    raise
+                if say:
+                    say(f"      the Hub: {reason(error)}; trying again in {pause:.0f} s")
+                time.sleep(pause)
+        return question()
 
 
 def passes(error: BaseException, statuses: frozenset[int] = PASSING) -> bool:
@@ -74,6 +88,8 @@ def passes(error: BaseException, statuses: frozenset[int] = PASSING) -> bool:
 
     if (status := status_of(error)) is not None:
         return status in statuses
+    if isinstance(error, JSONDecodeError) or came_short(error):
+        return True
     if type(error) is RuntimeError and error.__cause__ is None:  # from Xet, whose errors say no more than a text
         return True
     if cause := wrapped(error):
@@ -90,6 +106,11 @@ def wrapped(error: BaseException) -> BaseException | None:
     return error.__cause__ if type(error) is RuntimeError or isinstance(error, LocalEntryNotFoundError) else None
 
 
+def came_short(error: BaseException) -> bool:
+    """Whether the client says that a download has another size than was announced."""
+    return isinstance(error, OSError) and str(error).startswith("Consistency check failed")
+
+
 def status_of(error: BaseException) -> int | None:
     """The HTTP status behind an error, None if there was no answer."""
     response = getattr(error, "response", None)
@@ -100,19 +121,8 @@ def reason(error: BaseException) -> str:
     """A failure in a few words, without addresses and headers."""
     if cause := wrapped(error):
         return reason(cause)
-    status = status_of(error)
-    return f"status {status}" if status else f"no answer ({type(error).__name__})"
-
-
-def _asked_pause(error: BaseException) -> float | None:
-    """Seconds that the answer asks to wait for."""
-    from huggingface_hub.utils import parse_ratelimit_headers
-
-    if status_of(error) is None:
-        return _asked_pause(cause) if (cause := wrapped(error)) else None
-    headers = error.response.headers  # type: ignore[attr-defined]
-    asked = headers.get("Retry-After", "")
-    if asked.isdecimal():
-        return min(float(asked), LONGEST_PAUSE)
-    limit = parse_ratelimit_headers(headers) if status_of(error) == 429 else None
-    return min(limit.reset_in_seconds + 1.0, LONGEST_PAUSE) if limit else None
+    if status := status_of(error):
+        return f"status {status}"
+    if came_short(error) or isinstance(error, UNREADABLE):
+        return f"an answer that cannot be read ({type(error).__name__})"
+    return f"no answer ({type(error).__name__})"

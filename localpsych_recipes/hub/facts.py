@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.hub.reading import MODEL_COPIES, license_of
+from localpsych_recipes.hub.client import api
+from localpsych_recipes.hub.reading import MODEL_COPIES, commit_of, license_of
 
 T = TypeVar("T")
 SECONDS = 10.0  # a plan is asked for at a prompt; what does not answer by then is unknown
@@ -20,11 +21,11 @@ class NoAnswer(Exception):
 
 def config_folder(repo_id: str, revision: str | None) -> Path:
     """The folder in the Hub's cache that now holds a model's config.json. UserError if it cannot be fetched."""
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import hf_hub_download
 
     try:
         # asked first: a download that finds nobody is tried again for 23 seconds
-        commit = _asked(lambda: HfApi().repo_info(repo_id, revision=revision, timeout=SECONDS)).sha
+        commit = commit_of(_asked(lambda: api().repo_info(repo_id, revision=revision, timeout=SECONDS)))
         file = _asked(lambda: hf_hub_download(repo_id, "config.json", revision=commit))
         return Path(file).parent
     except NoAnswer as error:
@@ -37,10 +38,8 @@ def config_folder(repo_id: str, revision: str | None) -> Path:
 
 def size(repo_id: str, kind: str, revision: str | None, patterns: Sequence[str]) -> int:
     """Bytes of a repository's files whose names match a pattern; kind: "model" or "dataset". NoAnswer if silent."""
-    from huggingface_hub import HfApi
-
     info = _asked(
-        lambda: HfApi().repo_info(repo_id, repo_type=kind, revision=revision, files_metadata=True, timeout=SECONDS)
+        lambda: api().repo_info(repo_id, repo_type=kind, revision=revision, files_metadata=True, timeout=SECONDS)
     )
     wanted = [f for f in info.siblings if _any(f.rfilename, patterns) and not _any(f.rfilename, MODEL_COPIES)]
     return sum(f.size or 0 for f in wanted)
@@ -48,9 +47,7 @@ def size(repo_id: str, kind: str, revision: str | None, patterns: Sequence[str])
 
 def licence(repo_id: str, kind: str, revision: str | None) -> dict[str, str | None]:
     """license, license_name and license_link of a repository's card; kind: "model" or "dataset". NoAnswer if silent."""
-    from huggingface_hub import HfApi
-
-    info = _asked(lambda: HfApi().repo_info(repo_id, repo_type=kind, revision=revision, timeout=SECONDS))
+    info = _asked(lambda: api().repo_info(repo_id, repo_type=kind, revision=revision, timeout=SECONDS))
     return license_of(info.card_data.to_dict() if info.card_data else {})
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.hub.client import reason, status_of, wrapped
+from localpsych_recipes.hub.client import UNREADABLE, came_short, reason, status_of, wrapped
 
 Told = tuple[str, str, str]  # given, expected, do; {repo} stands for the repository, {key} for the recipe's key
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
@@ -39,6 +39,11 @@ NO_FILE: Told = (
     "the whole repository",
     "check the connection, HF_HUB_OFFLINE and the revision",
 )
+NO_HUB: Told = (
+    "{repo}: what answers there does not name its files as the Hub does",
+    "the Hub, or a server that speaks as it does",
+    "check HF_ENDPOINT, proxy and firewall",
+)
 NO_ROOM: Told = ("the disk is full while {repo} is fetched", "room for all of it", "make room, or move HF_HOME")
 
 # by class in huggingface_hub.errors, the first that fits; subclasses stand before their parents
@@ -49,6 +54,7 @@ BY_CLASS = (
     ("RepositoryNotFoundError", NOT_THERE),
     ("RevisionNotFoundError", NO_REVISION),
     ("EntryNotFoundError", NO_FILE),
+    ("FileMetadataError", NO_HUB),
     ("HFValidationError", ("{key}: {repo!r} is not an id of the Hub", "USER/NAME", "check the spelling")),
 )
 # by status, where the client's exception says no more
@@ -82,8 +88,8 @@ def explained(repo: str, key: str) -> Iterator[None]:
 def _told(error: Exception) -> Told | None:
     from huggingface_hub import errors
 
-    if isinstance(cause := wrapped(error), Exception):
-        return _told(cause)
+    if isinstance(cause := wrapped(error), Exception) and (told := _told(cause)):
+        return told
     for name, told in BY_CLASS:
         if isinstance(error, getattr(errors, name)):
             return told
@@ -106,7 +112,8 @@ def _refused(error: Exception, status: int) -> Told:
 def _unreachable(error: Exception) -> Told | None:
     import httpx2
 
-    if not isinstance(error, (httpx2.HTTPError, ConnectionError)) and type(error) is not RuntimeError:
+    known = isinstance(error, (httpx2.HTTPError, ConnectionError, *UNREADABLE)) or came_short(error)
+    if not known and type(error) is not RuntimeError:
         return None
     do = "check the connection and HF_ENDPOINT, then run the same command again"
     return f"{{repo}}: the Hub gives {reason(error)}", "a Hub that can be reached", do

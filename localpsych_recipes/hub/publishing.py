@@ -5,7 +5,6 @@ Never `upload_folder`: it makes several commits of a large folder, and repeats o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.hub.account import PUSH_KEYS, refuse_other_visibility, refuse_taken_tag
+from localpsych_recipes.hub.checking import blob_id
 from localpsych_recipes.hub.client import PASSING, Say, api, patiently, status_of
 from localpsych_recipes.hub.failures import explained
 from localpsych_recipes.hub.reading import Kind
@@ -52,9 +52,7 @@ class LocalFile:
 
     @cached_property
     def blob_id(self) -> str:
-        """Git's SHA-1 of a blob: of "blob LENGTH", a zero byte and the content."""
-        content = self.path.read_bytes()
-        return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+        return blob_id(self.path)
 
     def equals(self, remote: RepoFile) -> bool:
         return self.sha256 == remote.lfs.sha256 if remote.lfs else self.blob_id == remote.blob_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -19,6 +20,7 @@ LICENSES = frozenset(
     fair-noncommercial-research-license llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 grok2-community gemma unknown
     other""".split()
 )
+METADATA_LIMIT = 2**18  # characters; read by a parser in Python, for everybody who asks
 _FRONT_MATTER = re.compile(r"\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -36,24 +38,35 @@ def problems(card: str) -> tuple[list[str], list[str]]:
 def read_metadata(card: str) -> dict[str, Any]:
     """The mapping between the card's two lines of '---', empty if there is none.
 
-    Raises ValueError if it is not YAML or no mapping.
+    Raises ValueError if it is not YAML, no mapping, or nothing that JSON could hold.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     found = _FRONT_MATTER.match(card)
-    try:
-        metadata = YAML(typ="safe", pure=True).load(found[1]) if found else None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"the metadata is not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    metadata = _loaded(found[1]) if found else {}
     if not isinstance(metadata or {}, dict):
         raise ValueError("the metadata must be a mapping of keys to values")
     return metadata or {}
 
 
+def _loaded(text: str) -> Any:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    if len(text) > METADATA_LIMIT:
+        raise ValueError(f"the metadata may hold {METADATA_LIMIT} characters")
+    try:
+        # ten lines with aliases can stand for a gigabyte of values
+        if any(type(event).__name__ == "AliasEvent" for event in YAML(typ="safe", pure=True).parse(text)):
+            raise ValueError("aliases (*name) are not taken")
+        metadata = YAML(typ="safe", pure=True).load(text)
+        json.dumps(metadata, default=str, allow_nan=False)  # as it is shown to who asks about the repository
+        return metadata
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"the metadata is not valid YAML: {getattr(error, 'problem', None) or error}") from None
+
+
 def _license_errors(metadata: dict[str, Any]) -> list[str]:
     given = _as_list(metadata.get("license"))
-    unknown = [name for name in given if name not in LICENSES]
+    unknown = [name for name in given if not isinstance(name, str) or name not in LICENSES]
     if unknown:
         return [f'"license" must be one of the Hub\'s identifiers, or other: {unknown[0]!r} is not']
     if "other" in given and not metadata.get("license_name"):

@@ -98,7 +98,7 @@ def _lines(request: Request) -> Iterator[dict[str, Any]]:
 
 def _operation(repo: Repo, line: dict[str, Any]) -> Put | Delete:
     key, value = line.get("key"), line.get("value")
-    if key not in _OPERATIONS or not isinstance(value, dict):
+    if not isinstance(key, str) or key not in _OPERATIONS or not isinstance(value, dict):
         raise Refusal(400, f"A commit's line is one of {', '.join(_OPERATIONS)}, not {key!r}")
     return _OPERATIONS[key](repo, file_path(str(value.get("path", "")).removesuffix("/")), value)
 

@@ -14,6 +14,7 @@ _LFS_PATTERNS = """*.7z *.arrow *.bin *.bz2 *.ckpt *.ftz *.gguf *.gz *.h5 *.jobl
 # What the Hub puts into the first commit of every repository, so that main has a head before the first upload.
 DEFAULT_ATTRIBUTES = "".join(f"{pattern} {_LFS}\n" for pattern in _LFS_PATTERNS)
 
+MOST_STARS = 8  # in one pattern; the time to see that a path does not fit grows with its length to their number
 REGULAR_LIMIT = 10 * 2**20  # bytes; the Hub takes no larger file into git itself
 
 
@@ -57,15 +58,24 @@ def _is_binary(sample: bytes) -> bool:
 
 def _matches(pattern: str, path: str) -> bool:
     whole = path if "/" in pattern else path.rpartition("/")[2]
-    return bool(_wildcard(pattern.lstrip("/")).fullmatch(whole))
+    wildcard = _wildcard(pattern.lstrip("/"))
+    return wildcard is not None and bool(wildcard.fullmatch(whole))
 
 
 @lru_cache(maxsize=1024)
-def _wildcard(pattern: str) -> re.Pattern[str]:
-    """git's wildcards (gitignore(5)) as a regular expression: '*' and '?' stop at '/', '**' does not."""
+def _wildcard(pattern: str) -> re.Pattern[str] | None:
+    """git's wildcards (gitignore(5)) as a regular expression: '*' and '?' stop at '/', '**' does not.
+
+    None for a pattern that fits nothing, as `[z-a]`, and for one with so many stars that trying it would take hours.
+    """
+    if pattern.count("*") > MOST_STARS:
+        return None
     parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", pattern)
     known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(known.get(part) or _bracket(part) for part in parts), re.DOTALL)
+    try:
+        return re.compile("".join(known.get(part) or _bracket(part) for part in parts), re.DOTALL)
+    except re.error:
+        return None
 
 
 def _bracket(part: str) -> str:

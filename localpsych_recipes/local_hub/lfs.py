@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from localpsych_recipes.local_hub.server import LocalHub
 
 LIFETIME = 24 * 3600  # seconds that an upload's address is good for
+MOST_PARTS = 10_000  # of one object, as of the Hub's storage; an address is made for each
 _BLOCK = 2**20  # bytes read and hashed at a time
 
 
@@ -53,17 +54,17 @@ def batch(hub: LocalHub, request: Request) -> Response:
 
 def _actions(hub: LocalHub, request: Request, entry: Any) -> dict[str, Any]:
     """What to do about one object; nothing, if it is stored already."""
-    oid, size = _announced(entry)
+    oid, size = _announced(entry, hub.chunk_size)
     if request.repo.lfs(oid).exists():
         return {"oid": oid, "size": size}
     verify = {"href": f"{request.base}/{request.repo.address}/lfs-verify/{oid}"}
     return {"oid": oid, "size": size, "actions": {"upload": _upload(hub, request, oid, size), "verify": verify}}
 
 
-def _announced(entry: Any) -> tuple[str, int]:
+def _announced(entry: Any, chunk_size: int) -> tuple[str, int]:
     size = entry.get("size") if isinstance(entry, dict) else None
-    if not isinstance(size, int) or size < 0:
-        raise Refusal(400, "An object is {oid, size}")
+    if not isinstance(size, int) or not 0 <= size <= MOST_PARTS * chunk_size:
+        raise Refusal(400, f"An object is {{oid, size}}, of at most {MOST_PARTS} parts")
     return sha256_name(entry.get("oid")), size
 
 
@@ -129,7 +130,10 @@ def _take(repo: Repo, oid: str, length: int) -> None:
 
 
 def verify(hub: LocalHub, request: Request) -> Response:
-    stored, (oid, size) = request.repo.lfs(sha256_name(request.parts["oid"])), _announced(request.json())
+    stored, (oid, size) = (
+        request.repo.lfs(sha256_name(request.parts["oid"])),
+        _announced(request.json(), hub.chunk_size),
+    )
     if oid != stored.name or not stored.exists() or stored.stat().st_size != size:
         raise Refusal(404, "This object has not been uploaded")
     return Response("OK")

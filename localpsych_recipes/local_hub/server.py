@@ -115,7 +115,12 @@ class LocalHub:
             self.signer.check(request.target)
         account = None if route.access == "signed" else self.accounts.caller(request.headers.get("Authorization"))
         repo = self._admit(route.access, parts, account) if "id" in parts else None
-        return route.handler(self, replace(request, parts=parts, account=account, _repo=repo))
+        try:
+            return route.handler(self, replace(request, parts=parts, account=account, _repo=repo))
+        except FileNotFoundError:
+            if repo is None or repo.folder.exists():
+                raise
+            raise repo_not_found() from None  # deleted by another request since this one found it
 
     def _admit(self, access: Access, parts: Mapping[str, str], account: Account | None) -> Repo:
         """The repository that an address names, if this caller may come to it in this way."""
@@ -201,9 +206,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What is no request of HTTP/1.x is the client's mistake, and is refused as any other."""
+        self.close_connection = True
+        self.command, self.request_version = self.command or "GET", self.protocol_version
+        refusal = Refusal({501: 405, 505: 400}.get(code, code), "This is no request that the hub understands")
+        self._send(refusal.response(), Body(self.rfile, 0))
+
     def _announced_length(self) -> int:
-        length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not re.fullmatch(r"\d{1,18}", length, re.ASCII):
+        lengths = set(self.headers.get_all("Content-Length", ["0"]))
+        length = lengths.pop()
+        if lengths or "Transfer-Encoding" in self.headers or not re.fullmatch(r"\d{1,18}", length, re.ASCII):
             self.close_connection = True
             raise Refusal(411, "A body needs a Content-Length")
         return int(length)

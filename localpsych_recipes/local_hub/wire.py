@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from localpsych_recipes.local_hub.store import Repo
 
 JSON_LIMIT = 16 * 2**20  # bytes; the client's largest, 256 files asked about in one preupload, stays under 1 MiB
+
+FIELDS_LIMIT = 10_000  # of a form; each is a path that is asked about
 
 
 class Refusal(Exception):
@@ -102,7 +105,10 @@ class Request:
         return json_object(self.content() or b"{}")
 
     def form(self) -> dict[str, list[str]]:
-        return parse_qs(self.content().decode("utf-8", "replace"))
+        try:
+            return parse_qs(self.content().decode("utf-8", "replace"), max_num_fields=FIELDS_LIMIT)
+        except ValueError:
+            raise Refusal(413, f"A form may hold {FIELDS_LIMIT} fields") from None
 
 
 def json_object(text: bytes) -> dict[str, Any]:
@@ -147,7 +153,7 @@ class _Counted(io.RawIOBase):
 def page_of(request: Request, items: list[Any], size: int) -> tuple[list[Any], dict[str, str]]:
     """The page that `?cursor=` names and the Link header that leads to the next one."""
     cursor = request.query.get("cursor", "0")
-    start = int(cursor) if cursor.isascii() and cursor.isdigit() else 0
+    start = int(cursor) if re.fullmatch(r"\d{1,18}", cursor, re.ASCII) else 0
     if start + size >= len(items):
         return items[start:], {}
     query = urlencode({**request.query, "cursor": start + size})
