@@ -6,12 +6,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from localpsych_recipes import cli, environment, machine, pipeline, preflight, recipe_file, rundir, summary
-from localpsych_recipes.errors import UserError
+from localpsych_recipes import signals
+
+if __name__ == "__main__":
+    signals.listen()  # the imports below take a second, in which a signal may come
+
+from localpsych_recipes import cli, environment, machine, pipeline, preflight, recipe_file, rundir, summary  # noqa: E402
+from localpsych_recipes.errors import UserError  # noqa: E402
+from localpsych_recipes.recipe_file import yaml_text  # noqa: E402
+from localpsych_recipes.run_lock import RunLock  # noqa: E402
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 done, 2 a mistake that the user can mend, 130 interrupted."""
+    """Exit code: 0 done, 2 a mistake or a lack that the user can mend, 75 ended by SIGTERM, 130 by SIGINT."""
     return cli.guarded(run, parser().parse_args(argv))
 
 
@@ -38,15 +45,39 @@ def run(args: argparse.Namespace) -> int:
     place = rundir.RunDir(args.run_dir or Path("runs") / recipe.name)
     run = pipeline.Run(recipe, place, say=cli.say, publish_anyway=args.publish_anyway)
     choice = pipeline.Choice(args.first, args.last, args.only, args.force, args.push)
-    if run.ranks.main:
-        run.dir.refuse_unusable()
-        preflight.check(run, choice)
-        rundir.write_text(run.dir.recipe, recipe_file.dump(recipe))
-    machine.barrier(run.ranks)
-    reports = pipeline.execute(run, choice)
+    with RunLock(place.root) as lock:
+        if run.ranks.main:
+            begin(run, choice, lock)
+        machine.barrier(run.ranks)
+        reports = pipeline.execute(run, choice)
     if run.ranks.main:
         cli.say(summary.table(run, reports))
     return 0
+
+
+def begin(run: pipeline.Run, choice: pipeline.Choice, lock: RunLock) -> None:
+    """On the main process: everything is checked before a folder is made that is not there yet."""
+    run.dir.refuse_unusable()
+    if run.dir.root.exists():
+        lock.take()
+        refuse_another(run)
+    preflight.check(run, choice)
+    lock.take()
+    rundir.write_text(run.dir.recipe, recipe_file.dump(run.recipe))
+
+
+def refuse_another(run: pipeline.Run) -> None:
+    """UserError for the run directory of a recipe of another name, whose release this one would overwrite."""
+    try:
+        before = yaml_text.parse("recipe.yaml", 0, run.dir.recipe.read_text(encoding="utf-8")).values.get("name")
+    except (OSError, UserError):  # none was started yet, or its file was damaged: then its stages are known by theirs
+        return
+    if before != run.recipe.name:
+        raise UserError(
+            f"{run.dir.root} holds a run of {before}, and this recipe is {run.recipe.name}",
+            "a run directory for each recipe; its keys may change, its name stays",
+            "name another folder with --run-dir, or give the recipe its name back",
+        )
 
 
 if __name__ == "__main__":

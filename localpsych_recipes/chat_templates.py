@@ -81,9 +81,26 @@ def is_reasoning_mark(token: str) -> bool:
 
 def _rendered(tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any], **options: Any) -> tuple[Any, Any]:
     """The prompt, and the prompt with its answer: as texts, or as `options` ask."""
+    from jinja2 import TemplateError
+
     options = {"tokenize": False, **options, **arguments}
-    prompt = tokenizer.apply_chat_template(QUESTION, add_generation_prompt=True, **options)
-    return prompt, tokenizer.apply_chat_template(ANSWERED, **options)
+    try:
+        prompt = tokenizer.apply_chat_template(QUESTION, add_generation_prompt=True, **options)
+        return prompt, tokenizer.apply_chat_template(ANSWERED, **options)
+    except (
+        TemplateError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise UserError(
+            f"a base whose chat template cannot render one question and one answer ({type(error).__name__})",
+            "a template that needs nothing but messages, and that Jinja's sandbox lets through",
+            "take another base or revision",
+        ) from None
 
 
 def _after_reasoning(template: str, opens: str, closes: str, closing: str, end: str) -> str:

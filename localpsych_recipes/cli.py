@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from localpsych_recipes import __version__, crisis_lines, environment, machine, recipe_file
-from localpsych_recipes.errors import UserError
+from localpsych_recipes import __version__, crisis_lines, environment, faults, machine, recipe_file, signals
+from localpsych_recipes.errors import UserError, visible
+from localpsych_recipes.run_lock import RunLock
+from localpsych_recipes.rundir import RunDir
 
 RECIPE_HELP = "a YAML file, or the name of one that ships with the package, such as demo (`localpsych fork` lists them)"
 ADDRESS_HELP = f"{RECIPE_HELP}, or hf://USER/REPO[@REVISION]"
 ORIGIN_HELP = "a YAML file, the name of a shipped recipe, or hf://USER/REPO[@REVISION]; without it these are listed"
-FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
 RUN_HELP = "a run directory, such as runs/NAME"
 
 
@@ -89,14 +90,13 @@ def hub(args: argparse.Namespace) -> int:
 def card(args: argparse.Namespace) -> int:
     """Renders the cards of a run directory again."""
     from localpsych_recipes import pipeline
-    from localpsych_recipes.rundir import RunDir
     from localpsych_recipes.stages import card
 
     place = RunDir(args.run)
-    place.refuse_no_run()
-    run = pipeline.Run(recipe_file.load(place.recipe, args.set), place, say=say)
-    pipeline.refuse_gaps(run, [pipeline.stage("card")])
-    results = card.run(run)
+    with held(place):
+        run = pipeline.Run(recipe_file.load(place.recipe, args.set), place, say=say)
+        pipeline.refuse_gaps(run, [pipeline.stage("card")])
+        results = card.run(run)
     say("\n".join(f"{place.release(kind).relative_to(place.root)}/README.md" for kind in results["cards"]))
     return 0
 
@@ -105,10 +105,22 @@ def verify(args: argparse.Namespace) -> int:
     """Proves that each file of a run, or of a published release, is the model that was trained."""
     from localpsych_recipes.verification import published
 
-    return 0 if published.verify(args.release, args.set, say=say) else UserError.exit_code
+    with nullcontext() if recipe_file.is_address(args.release) else held(RunDir(args.release)):
+        return 0 if published.verify(args.release, args.set, say=say) else UserError.exit_code
+
+
+@contextmanager
+def held(place: RunDir) -> Iterator[None]:
+    """Around what writes into a run directory. UserError for a folder in which no recipe was started, or a run is."""
+    place.refuse_no_run()
+    with RunLock(place.root) as lock:
+        lock.take()
+        yield
 
 
 def main(argv: list[str] | None = None) -> int:
+    if argv is None:  # as a program, not inside another one
+        signals.listen()
     args = parser().parse_args(argv)
     environment.settle()
     return guarded(args.verb, args)
@@ -185,38 +197,34 @@ def add_set(parser: argparse.ArgumentParser) -> None:
 
 
 def guarded(function: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    """Runs a command; a user's mistake ends as one message and exit code 2."""
+    """Runs a command; a user's mistake, and what the machine runs out of, end as one message and exit code 2."""
     try:
-        return function(args)
+        with signals.raised():
+            return function(args)
     except UserError as error:
         complain(error)
         return error.exit_code
     except BrokenPipeError:  # whoever reads, `head` or a pager, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it once more at its end
         return 128 + signal.SIGPIPE
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        full = UserError(
-            f"no space left on the disk{f' of {error.filename}' if error.filename else ''}",
-            "room for what `localpsych plan RECIPE` adds up",
-            "make room, then run the same command again: it goes on from here",
-        )
-        complain(full)
-        return full.exit_code
     except KeyboardInterrupt:
-        complain("interrupted; the same command goes on from here")
-        return 130
+        complain(signals.SAID)
+        return signals.exit_code()
+    except Exception as error:
+        if not (told := faults.explained(error)):
+            raise
+        complain(told)
+        return told.exit_code
 
 
 def say(text: str) -> None:
-    print(text, flush=True)
+    print(visible(text, keep="\n\t"), flush=True)
 
 
 def complain(error: object) -> None:
-    """On the main process alone: every rank reads the recipe, and one message is enough."""
-    if machine.ranks().main:
-        print(f"localpsych: {error}", file=sys.stderr, flush=True)
+    """Once, whichever ranks have it to say: every one reads the recipe."""
+    if machine.first_to_say(str(error)):
+        print(visible(f"localpsych: {error}", keep="\n"), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from localpsych_recipes import recipe_file, rundir
-from localpsych_recipes.data.columns import shown
+from localpsych_recipes.data.columns import LISTED, shown
 from localpsych_recipes.data.peek import Peek, peek, tried
 from localpsych_recipes.data.proposal import Proposal, propose, verdict
 from localpsych_recipes.errors import UserError
@@ -126,7 +126,7 @@ def _refuse(origin: str, dataset: str, seen: Peek) -> NoReturn:
         expected = "commas in a .csv file, tabs in a .tsv file"
         raise UserError(f"{dataset}: one column, with other separators in its name", expected, "export the table again")
     raise UserError(
-        f"{dataset}: its columns are {', '.join(f'{shown(name)} ({_kind(seen, name)})' for name in seen.columns)}",
+        f"{dataset}: its columns are {', '.join(f'{shown(name)} ({_kind(seen, name)})' for name in seen.columns[:LISTED])}",
         "prompt and response, prompt, chosen and rejected, instruction, input and output, messages, or text and label, "
         "under one of their usual names, and with texts in them that differ from row to row",
         f"write a recipe by hand: `extends: {origin}`, a `name`, and `data` with `source: {dataset}` and the mapping, "

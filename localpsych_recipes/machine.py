@@ -11,7 +11,10 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from localpsych_recipes.meeting import Meeting
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,54 @@ def ranks() -> Ranks:
     return Ranks(int(env.get("RANK", 0)), int(env.get("LOCAL_RANK", 0)), int(env.get("WORLD_SIZE", 1)))
 
 
+# while the main process tokenises a large dataset the others wait in TRL's own barrier; one that dies is heard of at once
+COLLECTIVE_SECONDS = 24 * 3600
+
+_meeting: Meeting | None = None  # of this process
+
+
+def meeting(ranks: Ranks) -> Meeting:
+    """With the other ranks of this launch; connects them when it is called first."""
+    global _meeting
+    if _meeting is None:
+        from localpsych_recipes.meeting import Meeting
+
+        _meeting = Meeting(ranks.rank, ranks.local_rank, ranks.world)
+    return _meeting
+
+
 def barrier(ranks: Ranks) -> None:
-    """All ranks meet. Only for moments that all reach within seconds."""
+    """All ranks meet, by polling: one of them may take hours, and no collective of the others waits so long."""
     if ranks.world > 1:
-        from accelerate import PartialState
-
-        PartialState().wait_for_everyone()
+        meeting(ranks).meet()
 
 
-def leave_process_group() -> None:
-    """Ends the process group after the last training stage, so that no rank waits for another at exit."""
+def sharded() -> bool:
+    """Whether `accelerate launch` was told to divide the base's weights among the ranks by FSDP."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def refuse_unshared(ranks: Ranks, folder: Path) -> None:
+    """UserError on a rank that does not see the main process's folder, through which the ranks work together."""
+    if ranks.world > 1:
+        meeting(ranks).share(folder)
+
+
+def leave(ranks: Ranks) -> None:
+    """After the last stage that needs every rank: none waits for another at exit, and that one ends is no failure."""
     torch = sys.modules.get("torch")
     if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+    if ranks.world > 1:
+        meeting(ranks).part()
+
+
+def first_to_say(text: str) -> bool:
+    """Whether this rank prints a message that others may have too: once, wherever it happened.
+
+    Before the ranks have met, each machine's first one does: what stops it may be wrong on that machine alone.
+    """
+    return _meeting.first_to_say(text) if _meeting else ranks().local_rank == 0
 
 
 def reset_peak_memory() -> None:

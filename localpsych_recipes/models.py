@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localpsych_recipes import attention, chat_templates, families, rundir
+from localpsych_recipes import attention, chat_templates, families, machine, rundir
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Base, Lora, is_local
 
@@ -49,7 +49,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     # transformers 5 makes some classes anew from their vocabulary (Llama's among them) and forgets what tokenizer.json
     # does to the text behind a special token; llama.cpp and other servers do as the file says
     as_in_file = (folder / "tokenizer.json").is_file()
-    tokenizer = (PreTrainedTokenizerFast if as_in_file else AutoTokenizer).from_pretrained(folder)
+    kind = PreTrainedTokenizerFast if as_in_file else AutoTokenizer
+    tokenizer = kind.from_pretrained(folder, trust_remote_code=False)  # left open it would ask, in the terminal
     if not tokenizer.chat_template:
         raise UserError(
             f"{folder.name}: a tokenizer without a chat template",
@@ -76,6 +77,10 @@ def load_base(base: Base, folder: Path) -> PreTrainedModel:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from localpsych_recipes.merging import shards
+
+    for file in shards.weight_files(folder):
+        shards.read_header(file)  # says which one is cut short, as loading it would not
     config = AutoConfig.from_pretrained(folder, trust_remote_code=base.trust_remote_code)
     implementation, _ = attention.choose(config, base.attn_implementation, dtype=base.dtype, **attention.here())
     model = AutoModelForCausalLM.from_pretrained(
@@ -153,6 +158,8 @@ def _quantization(base: Base) -> Any:
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=base.double_quant,
             bnb_4bit_compute_dtype=getattr(torch, base.dtype),
+            # FSDP divides floating-point tensors alone; the bits are the same, whatever they are called
+            bnb_4bit_quant_storage=getattr(torch, base.dtype) if machine.sharded() else None,
         )
     return BitsAndBytesConfig(load_in_8bit=True) if base.quantization == "int8" else None
 
@@ -160,8 +167,6 @@ def _quantization(base: Base) -> Any:
 def _device_map() -> dict[str, Any] | None:
     """Each rank's model on its own GPU; quantised weights cannot be moved there later."""
     import torch
-
-    from localpsych_recipes import machine
 
     return {"": machine.ranks().local_rank} if torch.cuda.is_available() else None
 

@@ -158,24 +158,27 @@ def execute(run: Run, choice: Choice) -> list[dict[str, Any]]:
     again wait by polling: a collective would time out during a long merge. Ranks that are not needed any more leave.
     """
     stages = choice.stages(run.recipe)
+    machine.refuse_unshared(run.ranks, run.dir.root)
     refuse_gaps(run, stages)
     if choice.force:
         _forget(run, stages)
     last_of_all = max((i for i, s in enumerate(stages) if s.ranks == "all"), default=-1)
     reports = []
+    if last_of_all < 0:
+        machine.leave(run.ranks)
     for index, stage in enumerate(stages):
         if not run.ranks.main and index > last_of_all:
             break
         run.fingerprint = fingerprint(run, stage)
         if _done(run, stage):
             _say(run, f"[{index + 1}/{len(stages)}] {stage.name}: done before")
-        elif stage.ranks == "main" and not run.ranks.main:
-            _wait_for(run, stage)
-        else:
+        elif stage.ranks == "all" or run.ranks.main:
             _say(run, f"[{index + 1}/{len(stages)}] {stage.name}")
             _perform(run, stage)
         if index == last_of_all:
-            machine.leave_process_group()
+            machine.leave(run.ranks)
+        elif not run.ranks.main:
+            _wait_for(run, stage)
         reports.append(run.report(stage.name))
     return [r for r in reports if r]
 
@@ -239,7 +242,9 @@ def _measured_with(knobs: Evaluate) -> list[Path]:
 
 
 def _done(run: Run, stage: Stage, expected: str | None = None) -> bool:
-    report = run.report(stage.name)
+    # what prepare has pinned is read by every later stage, and a damaged file counts as none
+    whole = stage.name != "prepare" or rundir.read_json(run.dir.pins)
+    report = run.report(stage.name) if whole else None
     return bool(report) and report["fingerprint"] == (expected or run.fingerprint)
 
 
@@ -290,8 +295,6 @@ def _perform(run: Run, stage: Stage) -> None:
     if run.ranks.main:
         rundir.write_json(run.dir.report_file(stage.name), report)
         _say(run, f"      {stage.name}: {report['seconds']:.1f} s")
-    elif stage.ranks == "all":
-        _wait_for(run, stage)
 
 
 def _say(run: Run, text: str) -> None:

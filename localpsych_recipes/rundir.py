@@ -192,14 +192,15 @@ def replacing(folder: Path) -> Iterator[Path]:
     beside.mkdir(parents=True)
     try:
         yield beside
-        _sync(beside)
+        flush(beside)
         shutil.rmtree(folder, ignore_errors=True)
         beside.replace(folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _sync(folder: Path) -> None:
+def flush(folder: Path) -> None:
+    """Waits until a folder's files are on the disk; theirs alone, where `sync` waits for all that anybody has written."""
     # a rename that reaches the disk before the data would leave whole-looking, empty files after a power cut
     for path in folder.rglob("*"):
         if path.is_file():

@@ -58,7 +58,7 @@ def running(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # so that its own children go with it, and Ctrl-C is ours to answer
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         try:
             yield _ready(process, name, log, url)
@@ -66,7 +66,7 @@ def running(
             _end(process, grace)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child: the kernel kills it when the thread that started it is gone, by SIGKILL too (Linux only)."""
     if _libc:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

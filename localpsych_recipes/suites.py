@@ -17,6 +17,7 @@ from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Evaluate
 from localpsych_recipes.recipe.section import Name, Section, Strings
 from localpsych_recipes.recipe_file.errors import EXPECTED
+from localpsych_recipes.recipe_file.limits import plain
 from localpsych_recipes.resources import resource
 from localpsych_recipes.scoring import ANY_LANGUAGE, EXPECTATIONS, VETOES
 
@@ -32,6 +33,7 @@ GROUPS = {
     "control": "false_alarm",
 }
 # suffix of a file -> the key that names it
+LARGEST = 1_000_000  # bytes; the suite that ships has a tenth of them
 KEYS = {".yaml": "evaluate.suite", ".txt": "evaluate.general_text"}
 FALSE_ALARM = "false_alarm"  # the veto that is counted for prompts of the group control
 # words in a row that two texts share by copying, hardly by chance: Brown et al. 2020, https://arxiv.org/abs/2005.14165,
@@ -123,6 +125,8 @@ def load(name: str, per_category: int | None = None) -> Suite:
     alternate and end with the user's.
     """
     file = path(name, ".yaml")
+    if file.stat().st_size > LARGEST:
+        raise _refusal(file, [f"more than {LARGEST:,} bytes"])
     content = file.read_bytes()
     categories = _checked(file, _values(file, content)).categories
     prompts = [_prompt(key, c, prompt) for key, c in categories.items() for prompt in c.prompts[:per_category]]
@@ -190,11 +194,10 @@ def _prompt(key: str, category: _Category, prompt: _Prompt) -> Prompt:
 
 
 def _values(file: Path, content: bytes) -> Any:
-    from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        return YAML(typ="safe", pure=True).load(content.decode("utf-8"))
+        return plain(content.decode("utf-8"))[1]
     except MarkedYAMLError as error:
         # the library's own words can hold the text around the mistake
         mark = error.problem_mark or error.context_mark

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +13,32 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerState
 
-from localpsych_recipes import data, families, machine, models, rundir, training_log
+from localpsych_recipes import (
+    data,
+    families,
+    fused_head,
+    machine,
+    models,
+    padding_free,
+    rundir,
+    signals,
+    training_log,
+)
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.recipe import Training
-from localpsych_recipes.training_callbacks import COMPLETE, EvaluateAtTheEnd, MarkComplete, Ticker
+from localpsych_recipes.training_callbacks import (
+    COMPLETE,
+    EvaluateAtTheEnd,
+    MarkComplete,
+    SaveWhenAsked,
+    Ticker,
+    contents,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import Trainer
+    from transformers import Trainer, TrainingArguments
 
 
 def arguments(run: Run, stage: str, knobs: Training) -> dict[str, Any]:
@@ -58,6 +75,7 @@ def arguments(run: Run, stage: str, knobs: Training) -> dict[str, Any]:
         "restore_callback_states_from_checkpoint": bool(knobs.early_stopping_patience),
         "push_to_hub": False,
         "ddp_find_unused_parameters": False,
+        "ddp_timeout": machine.COLLECTIVE_SECONDS,
         **knobs.trainer,
     }
 
@@ -126,6 +144,15 @@ def configured(config: type, **arguments: Any) -> Any:
         ) from None
 
 
+def without_padding(model: torch.nn.Module, config: TrainingArguments, knobs: Training) -> bool:
+    """Whether the model computes its batches without padding from now on; the loss is the same with and without."""
+    fused_head.fit_to_cpu()
+    # a family that no test compares may mix neighbouring rows; NEFTune's noise depends on how long a batch is
+    if not knobs.padding_free or model.config.model_type not in families.FAMILIES or config.neftune_noise_alpha:
+        return False
+    return padding_free.enable(model.get_base_model())
+
+
 def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
     """Trains from the last complete checkpoint or from the start. Results: see training_log."""
     folder = Path(trainer.args.output_dir)
@@ -133,11 +160,12 @@ def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
         run.dir.forget_checkpoints(folder.parent.name, but=run.fingerprint)
         report_rows(run)
     trainer.remove_callback(PrinterCallback)
-    for callback in (Ticker(run.say if run.ranks.main else lambda text: None), EvaluateAtTheEnd(), MarkComplete()):
+    say = run.say if run.ranks.main else lambda text: None
+    for callback in (Ticker(say), EvaluateAtTheEnd(), MarkComplete(), SaveWhenAsked()):
         trainer.add_callback(callback)
     if knobs.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(knobs.early_stopping_patience))
-    checkpoint, began = last_complete(folder), time.monotonic()
+    checkpoint, began = last_complete(folder, say), time.monotonic()
     if checkpoint and run.ranks.main:
         run.say(f"      going on from {checkpoint.name}")
     if checkpoint and (state := finished_state(checkpoint)):
@@ -147,7 +175,8 @@ def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
             str(folder / f"checkpoint-{training_log.best_step(trainer) or state.global_step}"), "default"
         )
     else:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with signals.deferred():
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if run.ranks.main:
         rundir.write_json(run.dir.history(folder.parent.name), {"entries": training_log.history(trainer.state)})
     return training_log.results(trainer, checkpoint, time.monotonic() - began)
@@ -167,10 +196,28 @@ def finished_state(checkpoint: Path) -> TrainerState | None:
     return state if stopped or state.global_step >= state.max_steps else None
 
 
-def last_complete(folder: Path) -> Path | None:
-    """The checkpoint to go on from; those that a kill left half-written are passed over."""
-    found = [p.parent for p in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(found, key=lambda p: int(p.name.rsplit("-", 1)[-1]), default=None)
+def last_complete(folder: Path, say: Callable[[str], None] = lambda text: None) -> Path | None:
+    """The checkpoint to go on from; those that a kill left half-written, or that were damaged since, are passed over."""
+    found = [p.parent for p in folder.glob(f"checkpoint-*/{COMPLETE}") if _own(p.parent, folder)]
+    for checkpoint in sorted(found, key=lambda p: int(p.name.rsplit("-", 1)[-1]), reverse=True):
+        if not (harmed := damaged(checkpoint)):
+            return checkpoint
+        say(f"      {checkpoint.name} is passed over: {', '.join(harmed)} changed since it was written")
+    return None
+
+
+def damaged(checkpoint: Path) -> list[str]:
+    """Names of the files of a checkpoint that are not what was written."""
+    written, found = rundir.read_json(checkpoint / COMPLETE), contents(checkpoint)
+    if written is None:
+        return [COMPLETE]
+    return [name for name, digest in written.items() if found.get(name) != digest]
+
+
+def _own(checkpoint: Path, folder: Path) -> bool:
+    """Whether a checkpoint lies in RUN/STAGE/checkpoints-* itself: a link may lead to somebody else's."""
+    stage = folder.parent.parent.resolve() / folder.parent.name
+    return checkpoint.resolve() == stage / folder.name / checkpoint.name
 
 
 def hand_on(trainer: Trainer, run: Run, stage: str, base: Path) -> dict[str, str]:
@@ -181,7 +228,8 @@ def hand_on(trainer: Trainer, run: Run, stage: str, base: Path) -> dict[str, str
     model = trainer.accelerator.unwrap_model(trainer.model)
     # PEFT has noted the path that the base was loaded from, and the Hub refuses it after hours of training
     model.peft_config["default"].base_model_name_or_path = run.recipe.base_id or base.name
-    broken = [n for n, p in model.named_parameters() if ".default." in n and not p.isfinite().all()]
+    tensors = whole_adapter(model)
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if broken:
         raise UserError(
             f"{stage}: {len(broken)} tensors of the trained adapter are not finite",
@@ -190,11 +238,22 @@ def hand_on(trainer: Trainer, run: Run, stage: str, base: Path) -> dict[str, str
         )
     if run.ranks.main:
         with rundir.replacing(run.dir.adapter(stage)) as folder:
-            model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
+            model.save_pretrained(
+                folder, selected_adapters=["default"], save_embedding_layers=False, state_dict=tensors
+            )
             (folder / "README.md").unlink(missing_ok=True)  # PEFT's own card; ours is made from what was measured
             models.copy_tokenizer(base, folder)
     trainer.accelerator.wait_for_everyone()
     return trained_sha256(run.dir.adapter(stage)) if run.ranks.main else {}
+
+
+def whole_adapter(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors of the adapter "default" by PEFT's names. Every rank calls it: FSDP2 and ZeRO-3 leave a part on each."""
+    from peft.utils.integrations import gather_params_ctx
+
+    named = {name: p for name, p in model.named_parameters() if ".default." in name}
+    with gather_params_ctx(list(named.values())):  # does nothing without ZeRO-3, whose tensors are whole inside only
+        return {name: p.full_tensor() if hasattr(p, "full_tensor") else p.detach().clone() for name, p in named.items()}
 
 
 def trained_sha256(adapter: Path) -> dict[str, str]:

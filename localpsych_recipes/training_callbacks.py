@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from localpsych_recipes import rundir, signals
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.progress import SECONDS_BETWEEN, Progress, duration
 
@@ -81,5 +81,53 @@ class MarkComplete(TrainerCallback):
             torch.distributed.barrier()
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            (folder / COMPLETE).touch()
-            os.sync()
+            (folder / COMPLETE).unlink(missing_ok=True)  # of one that was damaged and is written again
+            rundir.flush(folder)
+            rundir.write_json(folder / COMPLETE, contents(folder))
+
+
+def contents(checkpoint: Path) -> dict[str, str]:
+    """SHA-256 of each file of a checkpoint but its mark."""
+    files = [p for p in sorted(checkpoint.rglob("*")) if p.is_file() and not p.name.startswith(COMPLETE)]
+    return {p.relative_to(checkpoint).as_posix(): rundir.file_sha256(p) for p in files}
+
+
+class SaveWhenAsked(TrainerCallback):
+    """After a signal: a checkpoint at the end of the step, then Interrupted. Behind MarkComplete.
+
+    Ranks save together or not at all: each tells the others at every step whether it has had a signal, and all hear it
+    at the next, when nobody has to wait for the answer any more. The Trainer's own should_training_stop would be read
+    from the checkpoint as the end of the training.
+    """
+
+    def __init__(self) -> None:
+        self._group: Any = None
+        self._told: tuple[torch.Tensor, Any] | None = None
+        self._asked = 0  # the signal's number
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        if args.world_size > 1:
+            # of its own and on the CPU: asking a GPU would make it wait for the step
+            self._group = torch.distributed.new_group(backend="gloo")
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self._asked = self._known_to_all() if self._group else signals.pending()
+        control.should_save |= bool(self._asked)
+        return control
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        return self.on_step_end(args, state, control)  # it may have taken minutes, and the step has still to be saved
+
+    def on_save(self, args, state, control, **kwargs) -> None:
+        if self._asked:
+            signals.share(self._asked)
+            raise signals.Interrupted
+
+    def _known_to_all(self) -> int:
+        number = torch.tensor([signals.pending()], dtype=torch.int32)
+        before, most = self._told, torch.distributed.ReduceOp.MAX
+        self._told = number, torch.distributed.all_reduce(number, most, self._group, async_op=True)
+        if before is None:
+            return 0
+        before[1].wait()
+        return int(before[0])

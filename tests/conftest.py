@@ -43,7 +43,9 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 # minutes each: begun last, they would leave the other workers idle
-LONGEST = ("test_pairs_release.py", "test_matrix.py", "test_release.py", "test_proving.py")
+LONGEST = (
+    "test_pairs_release.py", "test_matrix.py", "test_release.py", "test_proving.py", "test_kills.py", "test_ranks.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -269,7 +269,7 @@ def test_a_published_recipe_has_neither_extends_nor_origins(place):
 # the Hub's part
 
 
-ELSEWHERE = "server: http://elsewhere/v1, allow_remote: true, api_key_env: HF_TOKEN"
+ELSEWHERE = "server: http://elsewhere/v1, allow_remote: true, api_key_env: ELSE_API_KEY"
 
 
 @pytest.fixture

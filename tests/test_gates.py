@@ -129,7 +129,11 @@ def test_a_measure_that_quants_never_have_is_judged_of_the_trained_model_alone(t
         ({"metric": "loss", "at_most": 2, "columns": ["quants"]}, {}, "loss is not measured of quants"),
         ({"metric": "win_rate_base", "within": 0.1}, {"judge": True}, "no wins to compare with"),
         ({"metric": "win_rate_sft", "at_least": 0.5}, {"judge": True, "columns": ["dpo"]}, "leaves sft out"),
-        ({"metric": "lm_eval:mine.yaml:acc", "at_least": 1}, {"lm_eval": ["tasks/mine.yaml"]}, "is no measure"),
+        (
+            {"metric": "lm_eval:mine.yaml:acc", "at_least": 1},
+            {"lm_eval": ["tasks/mine.yaml"], "trust_remote_code": True},
+            "is no measure",
+        ),
         ({"metric": "lm_eval:arc_easy", "at_least": 0.5}, {"lm_eval": ["arc_easy"]}, "lm_eval:TASK:MEASURE is one"),
     ],
 )
@@ -153,7 +157,10 @@ def test_a_margin_that_no_stage_is_measured_by_is_refused() -> None:
 
 
 def test_a_task_from_a_file_is_gated_by_the_files_name(tmp_path) -> None:
-    gate, knobs = {"metric": "lm_eval:mine:acc", "at_least": 0.5}, {"lm_eval": ["tasks/mine.yaml"]}
+    gate, knobs = (
+        {"metric": "lm_eval:mine:acc", "at_least": 0.5},
+        {"lm_eval": ["tasks/mine.yaml"], "trust_remote_code": True},
+    )
     assert check(tmp_path, gate, {"lm_eval:mine:acc": {"dpo": 0.6}}, evaluate=knobs)[0]["passed"]
 
 

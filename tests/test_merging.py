@@ -132,11 +132,12 @@ def test_everything_but_weights_is_copied_and_the_bases_card_and_other_formats_a
 
 
 def test_a_snapshot_made_of_links_stays_as_it_is_and_becomes_real_files(tmp_path: Path) -> None:
-    blobs, adapter = llama_with_adapter(tmp_path)
-    snapshot = tmp_path / "snapshot"
-    snapshot.mkdir()
+    base, adapter = llama_with_adapter(tmp_path)
+    blobs, snapshot = tmp_path / "models--a--b" / "blobs", tmp_path / "models--a--b" / "snapshots" / "c"
+    snapshot.mkdir(parents=True)
+    base.rename(blobs)
     for blob in blobs.iterdir():
-        (snapshot / blob.name).symlink_to(blob)
+        (snapshot / blob.name).symlink_to(f"../../blobs/{blob.name}")
     before = contents(blobs)
     merge_adapter(snapshot, adapter, tmp_path / "merged")
     assert contents(blobs) == before

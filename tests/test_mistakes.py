@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from localpsych_recipes import cli, local_hub
+from localpsych_recipes.run_lock import RunLock
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 RECIPE = """\
@@ -115,6 +116,24 @@ def test_a_recipe_that_cannot_be_read(place, hub):
 def test_a_run_directory_that_is_a_file(place, hub):
     (place / "file").touch()
     assert "--run-dir" in mistake(place, hub[0], "recipe.yaml", "--run-dir", "file", token=hub[1])
+
+
+def test_a_run_directory_in_which_another_run_is(place, hub):
+    with RunLock(place / "runs/broken") as lock:
+        lock.take()
+        text = mistake(place, hub[0], "recipe.yaml", token=hub[1])
+        assert f"runs/broken is in use by process {os.getpid()} on " in text
+        (place / "runs/broken/recipe.yaml").write_text(RECIPE)
+        for verb in ("card", "verify"):
+            text = mistake(place, hub[0], verb, "runs/broken", module="localpsych_recipes.cli")
+            assert f"in use by process {os.getpid()} on " in text
+
+
+def test_a_run_directory_of_a_recipe_of_another_name(place, hub):
+    (place / "runs/broken").mkdir(parents=True)
+    (place / "runs/broken/recipe.yaml").write_text(RECIPE.replace("name: broken", "name: whole"))
+    text = mistake(place, hub[0], "recipe.yaml", token=hub[1])
+    assert "runs/broken holds a run of whole, and this recipe is broken" in text and "--run-dir" in text
 
 
 def test_a_table_without_a_header_is_not_quoted(place, hub):

@@ -166,6 +166,16 @@ def test_a_damaged_report_counts_as_none(tmp_path):
     assert place.report("sft") is None
 
 
+def test_damaged_pins_are_made_anew(tmp_path):
+    """Every later stage reads them: prepare is not done where they are gone."""
+    one, prepare = run(tmp_path, recipe()), pipeline.stage("prepare")
+    rundir.write_json(one.dir.pins, {"base": {"commit": "a" * 40}, "datasets": [FETCHED]})
+    rundir.write_json(one.dir.report_file("prepare"), {"fingerprint": pipeline.fingerprint(one, prepare)})
+    assert pipeline.finished(one, "prepare")
+    one.dir.pins.write_text(one.dir.pins.read_text()[:-9])
+    assert not pipeline.finished(one, "prepare")
+
+
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     target = tmp_path / "out"
     with rundir.replacing(target) as folder:

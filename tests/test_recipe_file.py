@@ -318,5 +318,5 @@ def test_aliases_cannot_blow_a_recipe_up(tmp_path):
 
 
 def test_a_recipe_of_megabytes_is_refused(tmp_path):
-    with pytest.raises(UserError, match="bytes"):
+    with pytest.raises(UserError, match="more than 1 MB"):
         load(written(tmp_path, "# x\n" * (recipe_file.MAX_BYTES // 4 + 1)))

@@ -11,7 +11,9 @@ from localpsych_recipes.recipe import Recipe, is_local
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 ARCHITECTURES = CHECKOUT.parent / "shared" / "architectures"
-RECIPES = {p.stem: p for p in sorted((CHECKOUT / "recipes").rglob("*.yaml")) if p.parent.name != "suites"}
+RECIPES = {
+    p.stem: p for p in sorted((CHECKOUT / "recipes").rglob("*.yaml")) if p.parent.name not in ("suites", "accelerate")
+}
 REPRODUCTIONS = sorted(RECIPES.keys() - {"demo"})
 
 PSYCH = {

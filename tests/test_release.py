@@ -1,14 +1,12 @@
-"""A recipe runs from end to end, once, where no network is but loopback, and gives nothing away; killed anywhere it goes
-on to the same release; so it does on two ranks.
+"""A recipe runs from end to end, once, where no network is but loopback, and gives nothing away; on two ranks too. (What
+becomes of one that is killed: chaos/.)
 
 Another one, on a mixture of labelled sets with a teacher, ends in a release that says what it was made from.
 """
 
 import json
-import logging
 import re
 import shutil
-import time
 from pathlib import Path
 
 import labelled_sets
@@ -120,22 +118,6 @@ def test_no_published_file_names_a_folder_of_this_machine(world, undisturbed):
     assert published and watching.holding(str(world.folder), published) == []
 
 
-def test_killed_in_sft_in_the_merge_and_in_the_push_it_goes_on_to_the_same_release(world, undisturbed):
-    forget_repositories(world)  # else its version would be taken, which is said before anything is run
-    run_dir = world.folder / "killed"
-    world.run_and_kill(run_dir, when=lambda: any(run_dir.glob("sft/checkpoints-*/checkpoint-2/complete")))
-    assert not (run_dir / "reports/sft.json").exists()
-    world.run_and_kill(run_dir, when=(run_dir / "release/merged.partial").exists)
-    assert (run_dir / "reports/dpo.json").exists() and not (run_dir / "reports/merge.json").exists()
-    world.run_and_kill(run_dir, when=commit_arrives())
-    assert (run_dir / "reports/card.json").exists() and not (run_dir / "reports/push.json").exists()
-    text = world.run(run_dir)
-    assert "sft: done before" in text
-    assert worlds.released(run_dir) == worlds.released(undisturbed)
-    assert on_the_hub(world) == REPOSITORIES
-    assert json.loads((run_dir / "reports/sft.json").read_text())["results"]["resumed"]
-
-
 def test_two_ranks_train_together_and_make_one_release(world, tmp_path):
     launcher = (
         "--multi_gpu",
@@ -244,27 +226,3 @@ def test_a_mixture_run_again_does_nothing_and_with_another_step_count_asks_no_te
     assert len(re.findall("done before", world.run(mixed, recipe=recipe, settings=()))) == 9
     text = world.run(mixed, "--until", "sft", recipe=recipe, settings=("sft.max_steps=1",))
     assert "augment: done before" in text and "] sft\n" in text
-
-
-def forget_repositories(world) -> None:
-    for name in REPOSITORIES:
-        world.api.delete_repo(f"demo/{name}", missing_ok=True)
-
-
-def on_the_hub(world) -> set[str]:
-    return {name for name in REPOSITORIES if world.api.repo_exists(f"demo/{name}")}
-
-
-def commit_arrives():
-    """A condition that holds once the embedded Hub has answered a first commit."""
-    seen = []
-
-    class Watch(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if "/commit/" in record.getMessage():
-                seen.append(time.monotonic())
-
-    logger = logging.getLogger("localpsych_recipes.local_hub")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(Watch())
-    return lambda: bool(seen)

@@ -75,10 +75,6 @@ class World:
         assert process.returncode == 0, text
         return text
 
-    def run_and_kill(self, run_dir: Path, when: Callable[[], bool]) -> None:
-        """kill -9 of the whole process group as soon as `when` holds."""
-        kill(self.start(run_dir), when)
-
 
 def kill(process: subprocess.Popen, when: Callable[[], bool]) -> None:
     """kill -9 of the whole process group as soon as `when` holds. AssertionError if the process ends before."""

@@ -110,7 +110,10 @@ def _place(recipe: Recipe) -> str:
 
 def pinned_licence(pin: Mapping[str, Any]) -> Licence | None:
     """What a base's or a dataset's pin says."""
-    return Licence(pin["license"], pin.get("license_name"), pin.get("license_link")) if pin.get("license") else None
+    named = [
+        value if isinstance(value := pin.get(key), str) else None for key in ("license", "license_name", "license_link")
+    ]
+    return Licence(*named) if named[0] else None  # a stranger's card can hold anything under these keys
 
 
 def _named(licence: Licence, base: str | None) -> Licence:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 _ACTIVE = re.compile(r"([\\`*_\[\]|~$#])")  # what Markdown acts on anywhere in a line, once < > & are escaped
+# what GitHub's Markdown, and so the Hub, makes a link of without being asked; a number that would begin a list
+_LINKED = re.compile(r":(?=//)|(?<=www)\.|@|(?<=mailto):|(?<=xmpp):", re.IGNORECASE)
+_NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 
 
 def card(kind: str, front_matter: str, facts: Mapping[str, Any]) -> str:
@@ -53,6 +56,7 @@ def plain(value: Any) -> Any:
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     text = _ACTIVE.sub(r"\\\1", html.escape(_one_line(value), quote=False))
+    text = _NUMBERED.sub(r"\1\\\2", _LINKED.sub(r"\\\g<0>", text))
     return Markup("\\" + text if text[:1] in ("-", "+", "=") else text)
 
 
@@ -60,22 +64,30 @@ def code(value: Any) -> Markup:
     """A value as inline code, also inside a table."""
     from markupsafe import Markup
 
-    return Markup("`" + _one_line(str(value)).replace("`", "'").replace("|", "\\|") + "`")
+    text = (
+        _one_line(str(value)).replace("`", "'") or " "
+    )  # two signs with nothing between them would open a longer span
+    return Markup("`" + re.sub(r"\\*\|", r"\\|", text) + "`")  # a pair of \ in a table would leave the | free
 
 
 def literal(value: str | bool) -> Markup:
     """A Python literal that is safe inside a fenced block."""
     from markupsafe import Markup
 
-    return Markup(repr(value)) if isinstance(value, bool) else as_json(value)
+    return Markup(repr(value)) if isinstance(value, bool) else _seen(value, lambda c: f"\\U{ord(c):08x}")
 
 
 def as_json(value: Any) -> Markup:
     """One line of JSON that is safe inside a fenced block, and in a shell's here-document; what is not seen is escaped."""
+    return _seen(value, lambda c: json.dumps(c)[1:-1])
+
+
+def _seen(value: Any, far: Callable[[str], str]) -> Markup:
+    """JSON in which what is not seen is escaped. far: how a character beyond the first 65,536 is written."""
     from markupsafe import Markup
 
     text = json.dumps(value, ensure_ascii=False).replace("`", "\\u0060")
-    return Markup("".join(c if c.isprintable() or c > "\uffff" else f"\\u{ord(c):04x}" for c in text))
+    return Markup("".join(c if c.isprintable() else far(c) if c > "\uffff" else f"\\u{ord(c):04x}" for c in text))
 
 
 def verbatim(value: str) -> Markup:
@@ -89,7 +101,7 @@ def link(address: str) -> Markup:
     """An address as the destination of a link, whose end no sign in it can be taken for."""
     from markupsafe import Markup
 
-    return Markup(html.escape(quote(address, safe="%/:?#@!$&'*+,;=~")))
+    return Markup(html.escape(quote(address, safe="%/:?#@!$&'*+,;=~", errors="replace")))
 
 
 def percent(share: float) -> str:

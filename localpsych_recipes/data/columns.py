@@ -6,6 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
+from itertools import islice
 from typing import Any
 
 from localpsych_recipes.data.problems import LABEL, SCORE, TEXT, RowError
@@ -15,6 +16,7 @@ from localpsych_recipes.recipe.data import columns_of
 
 Record = Mapping[str, Any]
 Cells = dict[str, Any]  # column -> text, or a list of messages; part -> the same
+LISTED = 50  # names of columns in a message
 PROMPT = "prompt"  # as group_by: rows with the same prompt, whatever columns it is made of
 
 
@@ -81,9 +83,15 @@ def refuse_missing(shown_source: str, existing: Collection[str], source: Source)
     near = [free[name] for names in close for name in names]
     raise UserError(
         f"{shown_source} has no column {' and no column '.join(f'{name!r} (data.{key})' for key, name in missing)}",
-        f"one of its columns: {', '.join(map(shown, existing))}",
+        f"one of its columns: {listed(existing)}",
         f"did you mean {' and '.join(map(repr, near))}?" if near else "map the parts to these under data.columns",
     )
+
+
+def listed(names: Collection[str]) -> str:
+    """Names of columns for a message, the first of them where there are many."""
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    return ", ".join(map(shown, islice(names, LISTED))) + more
 
 
 def has(existing: Collection[str], name: str) -> bool:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from localpsych_recipes.data import parquet
 from localpsych_recipes.errors import UserError
 
 Record = dict[str, Any]
-LARGEST_CELL = 2**27  # characters; csv's own limit of 131,072 is below what real exports hold
+LARGEST_CELL = 2**24  # characters; csv's own limit of 131,072 is below what real exports hold
+LARGEST_ROW = 2**26  # characters of a line, which is read before it is looked at
+LARGEST_JSON = 2**30  # bytes of a .json file, which is read as one value
+MOST_COLUMNS = 10_000
 _ENCODING = "utf-8-sig"  # UTF-8, with or without the byte-order mark that spreadsheets write
 
 
@@ -48,7 +53,7 @@ def one_of_formats() -> str:
 def _csv(path: Path, delimiter: str = ",") -> Iterator[Record]:
     csv.field_size_limit(LARGEST_CELL)
     with path.open(encoding=_ENCODING, newline="") as file:
-        lines = csv.reader(file, delimiter=delimiter, strict=True)
+        lines = csv.reader(_whole_lines(path, file), delimiter=delimiter, strict=True)
         try:
             header = _header(path, next(lines, []))
             rows = (cells for cells in lines if cells)
@@ -68,12 +73,29 @@ def _tsv(path: Path) -> Iterator[Record]:
 def _header(path: Path, header: list[str]) -> list[str]:
     if not header:
         raise _malformed(path, "no header; the first line names the columns")
-    if twice := sorted({name for name in header if name and header.count(name) > 1}):
+    refuse_columns(path, len(header))
+    if twice := [name for name, times in Counter(header).items() if name and times > 1]:
         raise _malformed(path, f"{len(twice)} column names stand more than once in its header")
     return header
 
 
+def refuse_columns(path: Path, number: int) -> None:
+    """UserError for more columns than any table has."""
+    if number > MOST_COLUMNS:
+        raise _malformed(path, f"more than {MOST_COLUMNS:,} columns")
+
+
+def _whole_lines(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of a text, none longer than a row may be."""
+    for number, line in enumerate(iter(lambda: file.readline(LARGEST_ROW), ""), 1):
+        if len(line) == LARGEST_ROW:
+            raise _malformed(path, f"line {number} has more than {LARGEST_ROW:,} characters")
+        yield line
+
+
 def _json(path: Path) -> Iterator[Record]:
+    if path.stat().st_size > LARGEST_JSON:
+        raise _malformed(path, "more than 1 GB, and a .json file is read as one value; .jsonl is read line by line")
     try:
         rows = json.loads(path.read_text(encoding=_ENCODING))
     except UnicodeDecodeError:
@@ -89,7 +111,7 @@ def _json(path: Path) -> Iterator[Record]:
 
 def _jsonl(path: Path) -> Iterator[Record]:
     with path.open(encoding=_ENCODING) as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_whole_lines(path, file), 1):
             if line.isspace():
                 continue
             try:
@@ -102,19 +124,18 @@ def _jsonl(path: Path) -> Iterator[Record]:
 def _lines(path: Path) -> Iterator[Record]:
     """A row a line; other characters that Unicode counts as ends of lines are text."""
     with path.open(encoding=_ENCODING, newline="\n") as file:
-        yield from ({"text": line.rstrip("\r\n")} for line in file if not line.isspace())
+        yield from ({"text": line.rstrip("\r\n")} for line in _whole_lines(path, file) if not line.isspace())
 
 
 def _parquet(path: Path) -> Iterator[Record]:
     import pyarrow
-    import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                yield from batch.to_pylist()
-    except (pyarrow.ArrowException, UnicodeDecodeError):
-        raise _malformed(path, "not a whole Parquet file") from None
+        yield from parquet.rows(path, MOST_COLUMNS)
+    except parquet.TooLarge as error:
+        raise _malformed(path, str(error)) from None
+    except (pyarrow.ArrowException, UnicodeDecodeError, ValueError, OverflowError):
+        raise _malformed(path, "not a whole Parquet file, or one with values that Python has no place for") from None
 
 
 FORMATS = {"csv": _csv, "tsv": _tsv, "json": _json, "jsonl": _jsonl, "parquet": _parquet, "lines": _lines}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import shutil
 import tempfile
 import urllib.error
 import urllib.parse
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localpsych_recipes import rundir
+from localpsych_recipes import hub, rundir
 from localpsych_recipes.data import columns, files
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Source, is_local
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from datasets import DatasetBuilder
 
 BATCH = 1_000  # rows of a Hub dataset that are Python objects at once
+_BLOCK, _LARGEST_FILE = 2**20, 2**36  # bytes of a file at an address: a server may never stop
 _TIMEOUT = 60  # seconds without a byte from a server
 _SAFE = ("BuilderConfig", "Config name is missing", "Dataset scripts are no longer supported")  # texts without content
 
@@ -49,6 +49,7 @@ def check(source: Source, split: str) -> None:
         seen: dict[str, None] = {}
         for record in files.records(local_file(source, split), source.format):
             seen |= dict.fromkeys(record)
+            files.refuse_columns(Path(source.source), len(seen))
             if all(columns.has(seen, name) for name in columns.read_by(source)):
                 return
         columns.refuse_missing(source.source, seen, source)
@@ -99,6 +100,7 @@ def _picked(source: Source, records: Iterable[files.Record]) -> Iterator[files.R
     for record in records:
         if seen.keys() != record.keys():
             seen.update(dict.fromkeys(record))
+            files.refuse_columns(Path(shown(source.source)), len(seen))
         yield {name: columns.cell(record, name) for name in wanted}
     columns.refuse_missing(shown(source.source), seen, source)
 
@@ -118,7 +120,9 @@ def _download(address: str, path: Path) -> None:
     request = urllib.request.Request(address, headers={"User-Agent": "localpsych-recipes"})
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as response, path.open("wb") as file:
-            shutil.copyfileobj(response, file)
+            while block := response.read(_BLOCK):
+                if file.write(block) and file.tell() > _LARGEST_FILE:
+                    raise ValueError("it does not end")
             length = response.headers.get("Content-Length")
         if length and int(length) != path.stat().st_size:
             raise urllib.error.ContentTooShortError("the connection was cut", b"")
@@ -135,6 +139,8 @@ def _download(address: str, path: Path) -> None:
 def _from_hub(source: Source, split: str, revision: str | None) -> Iterator[files.Record]:
     with hub_errors(source):
         builder = hub_builder(source, split, revision)
+        if not Path(builder.cache_dir).exists():  # fetched by this door, which looks at what came; datasets does not
+            hub.fetch_dataset(address for part in (builder.config.data_files or {}).values() for address in part)
         builder.download_and_prepare()
         dataset = builder.as_dataset(split=split)
     columns.refuse_missing(source.source, dataset.column_names if len(dataset) else (), source)

@@ -4,32 +4,81 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.serving import last_lines
+from localpsych_recipes.serving import die_with_parent, last_lines
 
 
 class ToolError(UserError):
     """A tool of llama.cpp did not do what it was asked; `given` holds its last lines."""
 
 
+LOOK_SECONDS = 15.0  # between two looks at a tool that works
+STILL_SECONDS = 600.0  # a tool that has not used a processor for so long waits for something that does not come
+
+
 def run(command: Sequence[str | Path], *, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
-    """Runs a tool to its end; its whole output comes back. Raises ToolError with the last lines if it fails."""
+    """Runs a tool to its end; its whole output comes back. ToolError with its last lines if it fails, or if it hangs."""
+    parts = [str(part) for part in command]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-    done = subprocess.run([str(part) for part in command], env=env, cwd=cwd, stdin=subprocess.DEVNULL, **output)
-    if done.returncode:
-        tool = next(Path(part).name for part in command if str(part) != sys.executable)
+    # one that outlived a killed run would write into the file of the next
+    how = {"stdin": subprocess.DEVNULL, "preexec_fn": die_with_parent, **output}
+    with subprocess.Popen(parts, env=env, cwd=cwd, **how) as tool:
+        try:
+            said = _watched(tool, _name(parts))
+        except BaseException:
+            tool.kill()
+            raise
+    if tool.returncode:
         raise ToolError(
-            f"{tool} ended with status {done.returncode}: {last_lines(done.stdout)}",
+            f"{_name(parts)} {_ended(tool.returncode)}: {last_lines(said)}",
             "status 0",
             "read its lines above; a model too new for it needs a newer llama.cpp, named in LLAMA_CPP_HOME",
         )
-    return done.stdout
+    return said
+
+
+def _name(parts: Sequence[str]) -> str:
+    return next(Path(part).name for part in parts if part != sys.executable)
+
+
+def _ended(status: int) -> str:
+    return f"ended with status {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
+
+
+def _watched(tool: subprocess.Popen, name: str) -> str:
+    """The output of a tool, once it has ended."""
+    used, since = -1.0, time.monotonic()
+    while True:
+        try:
+            return tool.communicate(timeout=LOOK_SECONDS)[0]
+        except subprocess.TimeoutExpired:
+            now = _processor_seconds(tool.pid)
+        if now != used:
+            used, since = now, time.monotonic()
+        elif time.monotonic() - since >= STILL_SECONDS:
+            raise ToolError(
+                f"{name} hangs: it has computed nothing for {STILL_SECONDS:.0f} s, and was ended",
+                "a tool that reads, computes or ends",
+                "look whether its files lie on a disk that answers, then run the same command again",
+            )
+
+
+def _processor_seconds(pid: int) -> float:
+    import psutil  # of accelerate; the tools are built before any package is there
+
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return times.user + times.system
 
 
 def environment() -> dict[str, str]:

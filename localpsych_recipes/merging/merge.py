@@ -133,7 +133,21 @@ def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
 def _other_files(base: Path) -> list[Path]:
     """Every file that goes into the release unchanged: configurations, tokenizer, chat templates, licence."""
     files = {path: path.relative_to(base).as_posix() for path in sorted(base.rglob("*")) if path.is_file()}
-    return [path for path, name in files.items() if not any(fnmatch.fnmatch(name, p) for p, _ in NOT_COPIED)]
+    copied = [path for path, name in files.items() if not any(fnmatch.fnmatch(name, p) for p, _ in NOT_COPIED)]
+    home = _home(base)
+    if outside := [path for path in copied if not path.resolve().is_relative_to(home)]:
+        raise UserError(
+            f"{outside[0]} is a link out of the base, and what it points to would be published",
+            "a base whose files are its own",
+            "remove it, or put the file itself there",
+        )
+    return copied
+
+
+def _home(base: Path) -> Path:
+    """Where a base's files may lie: in its folder; of a snapshot in the Hub's cache in the repository's folder there."""
+    folder = base.resolve()
+    return folder.parent.parent if folder.parent.name == "snapshots" else folder
 
 
 def _copy_files(files: list[Path], base: Path, folder: Path) -> None:

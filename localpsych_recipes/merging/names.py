@@ -55,7 +55,7 @@ def _empty_model(base: Path) -> Any:
     """The base's class, as its config names it, on the meta device."""
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(base)
+    config = transformers.AutoConfig.from_pretrained(base, trust_remote_code=False)
     name = (config.architectures or ["no class"])[0]
     if not hasattr(transformers, name):
         raise UserError(

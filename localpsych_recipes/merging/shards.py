@@ -7,11 +7,12 @@ https://huggingface.co/docs/safetensors/index#format.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 
@@ -19,6 +20,12 @@ from localpsych_recipes.errors import UserError
 
 FLOAT_TYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 IO_BLOCK = 256 << 10  # bytes per read and write: as fast as sendfile; 1 MB and 8 MB took two to four times the CPU time
+# bits of an element; of types that the format may get later only that they are there
+BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64), **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16), "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+}  # fmt: skip
+LARGEST_HEADER = 100_000_000  # bytes, the format's own limit
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -59,11 +66,24 @@ def weight_files(folder: Path) -> list[Path]:
             "a base stored as safetensors",
             "use a revision of the base with safetensors, or load it and save it again with save_pretrained()",
         )
-    shards = sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))
+    shards = sorted(set(_index(folder / INDEX).values()))
     missing = [shard for shard in shards if not (folder / shard).exists()]
     if missing:
         raise UserError(f"{folder} lacks {', '.join(missing)}", f"every shard that {INDEX} names", "download it again")
     return [folder / shard for shard in shards]
+
+
+def _index(file: Path) -> dict[str, str]:
+    """Tensor -> the file beside the index that holds it."""
+    try:
+        found = dict(json.loads(file.read_text(encoding="utf-8"))["weight_map"])
+        beside = all(Path(shard).name == shard and shard.endswith(".safetensors") for shard in found.values())
+    except (ValueError, TypeError, LookupError, RecursionError):
+        beside = False
+    if not beside:
+        expected = "a weight_map of tensors and the .safetensors files beside it"
+        raise UserError(f"{file} is no index of shards", expected, "download it again")
+    return found
 
 
 def read_header(file: Path) -> dict[str, StoredTensor]:
@@ -71,20 +91,41 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     size = file.stat().st_size
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length)) if 8 + length <= size else {}
-    header.pop("__metadata__", None)
-    tensors = []
-    for name, entry in header.items():
-        start, stop = (8 + length + offset for offset in entry["data_offsets"])
-        tensors.append(StoredTensor(name, file, entry["dtype"], tuple(entry["shape"]), start, stop))
-    tensors.sort(key=lambda tensor: tensor.start)
+        text = stream.read(length) if 8 + length <= size and length <= LARGEST_HEADER else b"{}"
+    try:
+        tensors = _tensors(file, text)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        raise _not_whole(file, size, "a header as the format has it") from None
     if not tensors or tensors[-1].stop != size:
-        raise UserError(
-            f"{file} of {size} bytes is not a whole safetensors file",
-            f"{tensors[-1].stop} bytes" if tensors else "a header and tensors (a Git LFS pointer has neither)",
-            "download it again",
-        )
+        expected = f"{tensors[-1].stop} bytes" if tensors else "a header and tensors (a Git LFS pointer has neither)"
+        raise _not_whole(file, size, expected)
     return {tensor.name: tensor for tensor in tensors}
+
+
+def _tensors(file: Path, header: bytes) -> list[StoredTensor]:
+    """The tensors in the order of their bytes. ValueError and its like unless each has the bytes of its type and shape,
+    and these follow each other without gap or overlap from the header's end on."""
+    entries, place, tensors = json.loads(header, object_pairs_hook=_once), 8 + len(header), []
+    entries.pop("__metadata__", None)
+    for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
+        (start, stop), shape, dtype = entry["data_offsets"], tuple(entry["shape"]), str(entry["dtype"])
+        if not all(type(number) is int and number >= 0 for number in (start, stop, *shape)):
+            raise ValueError(name)
+        if 8 + len(header) + start != place or (stop - start) * 8 != math.prod(shape) * BITS.get(dtype, 8):
+            raise ValueError(name)
+        place = 8 + len(header) + stop
+        tensors.append(StoredTensor(name, file, dtype, shape, 8 + len(header) + start, place))
+    return tensors
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a name that stands twice")
+    return found
+
+
+def _not_whole(file: Path, size: int, expected: str) -> UserError:
+    return UserError(f"{file} of {size} bytes is not a whole safetensors file", expected, "download it again")
 
 
 def rewrite(

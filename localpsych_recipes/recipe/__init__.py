@@ -7,7 +7,7 @@ Names are those of TRL, PEFT, transformers and datasets wherever these have a se
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -26,7 +26,7 @@ from localpsych_recipes.recipe.evaluate import (
 from localpsych_recipes.recipe.model import Base, Lora
 from localpsych_recipes.recipe.pairs import Degrade, Pairs
 from localpsych_recipes.recipe.release import QUANTS, Card, Gguf, Merge, Push
-from localpsych_recipes.recipe.section import Name, Section
+from localpsych_recipes.recipe.section import Name, Section, Seed
 from localpsych_recipes.recipe.server import STARTED, Judge, Server
 from localpsych_recipes.recipe.training import DPO_LOSSES, Augment, Dpo, Sft, Training
 from localpsych_recipes.recipe.verify import Bound, Verify
@@ -48,7 +48,7 @@ class Recipe(Section):
     ] = "0.1.0"
     description: Annotated[str | None, Field(description="one sentence for the cards")] = None
     license: Annotated[str | None, Field(description="of the release; null: the base's")] = None
-    seed: Annotated[int, Field(ge=0, description="of initialisation, order and dropout")] = 42
+    seed: Annotated[Seed, Field(description="of initialisation, order and dropout")] = 42
     base: Base
     data: Data
     lora: Lora = Lora()
@@ -136,7 +136,11 @@ def is_local(source: str) -> bool:
     """Whether a base or a data source names a path on this machine rather than the Hub or an address."""
     if source.startswith(("http://", "https://")):
         return False
-    return source.startswith((".", "/", "~")) or source.endswith(DATA_SUFFIXES) or Path(source).expanduser().exists()
+    return (
+        source.startswith((".", "/", "~"))
+        or source.endswith(DATA_SUFFIXES)
+        or os.path.exists(os.path.expanduser(source))
+    )
 
 
 def json_schema() -> dict:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from localpsych_recipes.recipe.section import Section
+from localpsych_recipes.recipe.section import RowsPlace, Section, Seed, pattern_problem
 
 ROLES = ("system", "user", "assistant")
 _PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
@@ -101,11 +101,10 @@ class Turns(Section):
     ] = "fail"
 
     def rules(self):
-        try:
-            groups = re.compile(self.pattern or "(?P<content>)").groupindex
-        except re.error as error:
-            yield f"pattern: not a regular expression ({error})"
+        if problem := pattern_problem(self.pattern or ""):
+            yield f"pattern: {problem}"
             return
+        groups = re.compile(self.pattern or "(?P<content>)").groupindex
         if "content" not in groups or set(groups) - {"role", "content"}:
             yield "pattern: its named groups are (?P<content>...) and, where speakers are named, (?P<role>...)"
 
@@ -113,9 +112,7 @@ class Turns(Section):
 class Source(Section):
     """One set of rows."""
 
-    source: Annotated[
-        str, Field(min_length=1, description="Hub dataset id, local file or folder, or https address of a file")
-    ]
+    source: Annotated[RowsPlace, Field(description="Hub dataset id, local file or folder, or https address of a file")]
     revision: Annotated[
         str | None, Field(description="commit, branch or tag of a Hub dataset; pinned at the first run")
     ] = None
@@ -183,7 +180,7 @@ class Data(Source):
     """One source, or a mixture of several, and what is done with the rows of all of them."""
 
     source: Annotated[
-        str | None, Field(min_length=1, description="Hub dataset id, local file or folder, or https address of a file")
+        RowsPlace | None, Field(description="Hub dataset id, local file or folder, or https address of a file")
     ] = None
     columns: Columns | None = None
     mixture: Annotated[
@@ -196,9 +193,9 @@ class Data(Source):
         Literal["system", "user"], Field(description="its place: a system turn, or before the first user turn's text")
     ] = "system"
     shuffle_seed: Annotated[
-        int | None, Field(ge=0, description="of each source's rows, and of the mixture's; null: rows stay in order")
+        Seed | None, Field(description="of each source's rows, and of the mixture's; null: rows stay in order")
     ] = None
-    split_seed: Annotated[int, Field(ge=0, description="seed of the split by test_size")] = 42
+    split_seed: Annotated[Seed, Field(description="seed of the split by test_size")] = 42
     repair: Annotated[
         bool, Field(description="text that was decoded wrongly and non-breaking spaces are mended, and counted")
     ] = True

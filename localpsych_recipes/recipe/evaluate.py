@@ -13,7 +13,7 @@ from pydantic import Field
 from localpsych_recipes import metrics
 from localpsych_recipes.metrics import METRICS
 from localpsych_recipes.recipe.release import QUANTS
-from localpsych_recipes.recipe.section import Name, Section, Strings
+from localpsych_recipes.recipe.section import Name, Place, RowsPlace, Section, Strings
 from localpsych_recipes.recipe.server import Server, answers_here, server_problems
 
 # six criteria, each scored from 0 to 5 by the judge
@@ -44,7 +44,7 @@ GROUP_NEEDS = {metrics.SUITE: "suite", metrics.JUDGE: "judge"}
 class Benchmark(Section):
     """Prompts from a file or the Hub. What is not on this machine is named in the report and left out."""
 
-    source: Annotated[str, Field(min_length=1, description="local file or folder, or Hub id")]
+    source: Annotated[RowsPlace, Field(description="local file or folder, or Hub id")]
     split: Annotated[str, Field(min_length=1, description="of a Hub dataset or folder")] = "train"
     revision: Annotated[str | None, Field(description="commit, branch or tag on the Hub")] = None
     max_prompts: Annotated[int | None, Field(gt=0, description="of each kind, chosen by the seed; null: all")] = None
@@ -53,9 +53,7 @@ class Benchmark(Section):
 class BertScore(Section):
     """Similarity of answers to the held-out ones: Zhang et al. 2020, by the bert-score package."""
 
-    model: Annotated[str, Field(min_length=1, description="encoder: Hub id or local folder")] = (
-        "FacebookAI/roberta-large"
-    )
+    model: Annotated[Place, Field(description="encoder: Hub id or local folder")] = "FacebookAI/roberta-large"
     revision: Annotated[str | None, Field(description="commit, branch or tag on the Hub")] = None
     num_layers: Annotated[int | None, Field(gt=0, description="layer; null: the package's own for a known encoder")] = (
         None
@@ -66,7 +64,7 @@ class BertScore(Section):
 class Toxicity(Section):
     """A local classifier of toxic text, asked about every answer, and about continuations where prompts are named."""
 
-    classifier: Annotated[str, Field(min_length=1, description="Hub id or local folder, in safetensors")]
+    classifier: Annotated[Place, Field(description="Hub id or local folder, in safetensors")]
     revision: Annotated[str | None, Field(description="commit, branch or tag on the Hub")] = None
     labels: Annotated[
         Strings, Field(min_length=1, description="the classifier's labels that mean toxic; the highest counts")
@@ -117,14 +115,14 @@ class Evaluate(Section):
         int, Field(ge=0, description="held-out rows that are answered and compared with theirs, spread over all")
     ] = 200
     suite: Annotated[
-        str | None,
-        Field(min_length=1, description="prompts with checks: a file of recipes/suites without .yaml, or a path"),
+        RowsPlace | None,
+        Field(description="prompts with checks: a file of recipes/suites without .yaml, or a path"),
     ] = "mental-health"
     suite_prompts: Annotated[
         int | None, Field(gt=0, description="prompts of each category of the suite; null: all. Fewer say less")
     ] = None
     general_text: Annotated[
-        str | None, Field(min_length=1, description="general prose for perplexity: as `suite`, a file of paragraphs")
+        RowsPlace | None, Field(description="general prose for perplexity: as `suite`, a file of paragraphs")
     ] = "general"
     max_tokens: Annotated[int, Field(gt=0, description="tokens of one answer")] = 384
     temperature: Annotated[float, Field(ge=0, description="0: the likeliest token each time")] = 0.0
@@ -152,6 +150,9 @@ class Evaluate(Section):
             description="tasks of lm-evaluation-harness, by its names; needs `pip install localpsych-recipes[lm-eval]`"
         ),
     ] = ()
+    trust_remote_code: Annotated[
+        bool, Field(description="tasks of lm_eval from files, whose templates and functions are code that runs here")
+    ] = False
     lm_eval_limit: Annotated[int | None, Field(gt=0, description="documents of each task; null: all")] = None
     resamples: Annotated[int, Field(ge=100, description="of the bootstrap")] = 10_000
 
@@ -165,6 +166,12 @@ class Evaluate(Section):
     def rules(self):
         if self.questions and not self.judge:
             yield "questions: only a judge can score them; set evaluate.judge: true, or drop them"
+        if files := [task for task in self.lm_eval if "/" in task or task.lower().endswith(YAML)]:
+            if not self.trust_remote_code:
+                yield (
+                    f"lm_eval: {files[0]!r} is a file, and a task's file is code that runs here; read it and set "
+                    "evaluate.trust_remote_code: true, or name a task that comes with the harness"
+                )
         if len(set(self.columns)) < len(self.columns):
             yield "columns: one of them twice"
         if self.reference and self.reference.name in ("base", "sft", "dpo", *QUANTS):

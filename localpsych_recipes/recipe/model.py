@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from localpsych_recipes.recipe.section import HubId, Section, Strings
+from localpsych_recipes.recipe.section import HubId, Place, Section, Strings, pattern_problem
 
 
 class Base(Section):
     """The model that is fine-tuned."""
 
-    model: Annotated[str, Field(min_length=1, description="Hub id, or a local folder that holds config.json")]
+    model: Annotated[Place, Field(description="Hub id, or a local folder that holds config.json")]
     revision: Annotated[str | None, Field(description="commit, branch or tag; pinned to a commit at the first run")] = (
         None
     )
@@ -53,9 +52,7 @@ class Lora(Section):
 
     def rules(self):
         if isinstance(self.target_modules, str):
-            try:
-                re.compile(self.target_modules)
-            except re.error as error:
-                yield f"target_modules: not a regular expression ({error})"
+            if problem := pattern_problem(self.target_modules):
+                yield f"target_modules: {problem}"
         elif not self.target_modules:
             yield "target_modules: an empty list adapts nothing"

@@ -115,6 +115,9 @@ def _rubric_problems(rubric: str, mode: str):
     except TemplateSyntaxError as error:
         yield f"rubric: no Jinja template ({error.message}, line {error.lineno})"
         return
+    except RecursionError:
+        yield "rubric: no Jinja template (too many brackets in brackets)"
+        return
     if unknown := sorted(named - {*KNOWN, *ANSWERS[mode]}):
         yield f"rubric: {unknown[0]!r} is unknown to it; {', '.join((*KNOWN, *ANSWERS[mode]))}"
     if missing := [name for name in ANSWERS[mode] if name not in named]:

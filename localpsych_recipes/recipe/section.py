@@ -2,13 +2,50 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import PurePath
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 RepoName = Annotated[str, Field(pattern=r"^([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]{0,95}$")]
+LONGEST = 255  # bytes of a file's name on the file systems of Linux, macOS and Windows
+
+
+def _place(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("holds characters that are not seen, which no name needs")
+    if any(len(part.encode()) > LONGEST for part in text.split("/")):
+        raise ValueError(f"a name of more than {LONGEST} bytes")
+    if text.startswith("-"):  # what it is handed to would take it for an option
+        raise ValueError("begins with a dash; a file of that name is ./-...")
+    if text.startswith("~") and os.path.expanduser(text) == text:
+        raise ValueError("nobody's home; a path begins with ~/ or stands whole")
+    return text
+
+
+def _open_place(text: str) -> str:
+    if any(part.startswith(".") and part not in (".", "..") for part in PurePath(_place(text)).parts):
+        raise ValueError("a hidden file, or in a hidden folder, where keys and tokens lie; put the rows elsewhere")
+    return text
+
+
+def pattern_problem(pattern: str) -> str | None:
+    """Why a text is no regular expression; None if it is one."""
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        return f"not a regular expression ({error})"
+    return None
+
+
+# a path, a Hub id or an address: of a model, and of rows, which are learnt and may be published
+Place = Annotated[str, Field(min_length=1), AfterValidator(_place)]
+RowsPlace = Annotated[str, Field(min_length=1), AfterValidator(_open_place)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # as NumPy takes it
 HubId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from localpsych_recipes.recipe.section import Section
+from localpsych_recipes.recipe.section import Place, Section
 
 STARTED = ("llama.cpp", "vllm")  # servers that are started and stopped by us
 ADDRESS = ("http://", "https://")
@@ -21,7 +21,11 @@ class Server(Section):
         bool, Field(description="a server on another machine: the dataset's texts leave this one")
     ] = False
     api_key_env: Annotated[
-        str, Field(min_length=1, description="environment variable that holds the server's key, if it wants one")
+        str,
+        Field(
+            pattern=r"^[A-Z][A-Z0-9_]*_API_KEY$",
+            description="environment variable that holds the server's key, if it wants one: its name ends in _API_KEY",
+        ),
     ] = "LOCALPSYCH_API_KEY"
 
 
@@ -40,9 +44,8 @@ class Judge(Server):
 
     server: Annotated[str | None, Field(min_length=1, description=SERVER)] = None
     model: Annotated[
-        str,
+        Place,
         Field(
-            min_length=1,
             description="Hub id, local folder, .gguf file for llama.cpp, or its name on the server; auto: Qwen/Qwen3-8B "
             "where this machine has memory for it, else Qwen/Qwen3-4B; on an address the only one there",
         ),

@@ -38,6 +38,9 @@ class Training(Section):
     max_grad_norm: Annotated[float, Field(gt=0, description="gradients are clipped to this norm")] = 1.0
     max_length: Annotated[int, Field(gt=0, description="tokens of prompt and answer together")] = 2048
     gradient_checkpointing: Annotated[bool, Field(description="non-reentrant; less memory, about 30 % slower")] = True
+    padding_free: Annotated[
+        bool, Field(description="padding is not computed, and a step takes few passes: same rows, same loss")
+    ] = True
     eval_steps: Annotated[int | None, Field(gt=0, description="null: evaluated once, at the end")] = None
     save_steps: Annotated[
         int | None, Field(gt=0, description="steps between checkpoints; null: as eval_steps, else 500")

@@ -14,7 +14,7 @@ from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import STAGE_SECTIONS, Recipe
 from localpsych_recipes.recipe_file import yaml_text
 from localpsych_recipes.recipe_file.errors import RecipeError, problems
-from localpsych_recipes.recipe_file.extending import HUB, Document, Origin, merged
+from localpsych_recipes.recipe_file.extending import HUB, Document, Origin, foreign_places, merged
 from localpsych_recipes.recipe_file.yaml_text import Origins, dump
 from localpsych_recipes.resources import resource
 
@@ -64,7 +64,7 @@ def is_address(path: str | Path) -> bool:
 def find(path: str | Path) -> Path:
     """The file itself, else the recipe that ships with the package under that name: recipes/NAME.yaml, or NAME."""
     path = Path(path)
-    by_name = not path.exists() and path.parent in (Path(), Path("recipes"))
+    by_name = not os.path.exists(path) and path.parent in (Path(), Path("recipes"))
     return _shipped(path.name) or path if by_name else path
 
 
@@ -94,7 +94,7 @@ def _extended(document: Document, folder: Path | None) -> Path | str | None:
         return name
     if isinstance(name, str) and name:
         beside = folder / name if folder else None  # a repository's recipe has no files beside it
-        if beside and beside.is_file():
+        if beside and os.path.isfile(beside):  # Path.is_file raises on a name that is too long
             return beside
         if not Path(name).parent.name and (shipped := _shipped(name)):
             return shipped
@@ -105,13 +105,16 @@ def _extended(document: Document, folder: Path | None) -> Path | str | None:
 
 def _shipped(name: str) -> Path | None:
     path = resource("recipes") / f"{name.removesuffix('.yaml')}.yaml"
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None
 
 
 def _document(place: Path | str, depth: int) -> Document:
     """place: a file, or the address of a published recipe."""
     where, path = (place, _published(place)) if isinstance(place, str) else (_shown(place), place)
-    return yaml_text.parse(where, depth, _read(path))
+    document = yaml_text.parse(where, depth, _read(path))
+    if isinstance(place, str) and (problems := list(foreign_places(document))):
+        raise RecipeError(where, problems)
+    return document
 
 
 def _published(address: str) -> Path:
@@ -130,9 +133,11 @@ def _shown(path: Path) -> str:
 
 def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path}: {path.stat().st_size} bytes", "a recipe of at most 1 MB", "name a recipe file")
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:  # no more of it: a device or a pipe says no size, and never ends
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise UserError(f"{path}: more than 1 MB", "a recipe of at most 1 MB", "name a recipe file")
+        return content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UserError(

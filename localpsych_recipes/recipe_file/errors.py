@@ -11,7 +11,7 @@ from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from localpsych_recipes.errors import UserError
+from localpsych_recipes.errors import UserError, visible
 from localpsych_recipes.recipe import Recipe
 from localpsych_recipes.recipe_file.extending import Document, Loc, Origin
 
@@ -42,6 +42,7 @@ EXPECTED = {
 NO_TEXT = {"float_type": "a number", "int_type": "a whole number", "bool_type": "true or false"}
 # pydantic names the branch of a union in the location; the reader of a recipe has no use for it
 BRANCH = re.compile(r"str|int|float|constrained-.*|.*\[.*")
+MOST = 20  # problems told; a file with more of them is some other file
 
 
 class RecipeError(UserError):
@@ -74,12 +75,20 @@ def problems(document: Document, error: ValidationError) -> list[str]:
             every += [e for e in found if e["type"] == "value_error" and e not in every and _new(e, every)]
     texts = [text for e in every for text in _texts(e)]
     located = sorted((_origin(text, document), text) for text in dict.fromkeys(texts))
-    return [f"{origin}: {text}" for origin, text in located]
+    told = [f"{origin}: {text}" for origin, text in located[:MOST]]
+    return told + ([f"and {len(located) - MOST:,} more"] if located[MOST:] else [])
 
 
 def _errors(error: ValidationError) -> list[dict[str, Any]]:
-    """Pydantic's errors, located by keys alone."""
-    return [{**e, "loc": tuple(part for part in e["loc"] if not BRANCH.fullmatch(str(part)))} for e in error.errors()]
+    """Pydantic's errors, located by keys alone; the first of them, where there are more than anybody reads."""
+    return [{**e, "loc": _keys(e)} for e in error.errors(include_url=False)[: 5 * MOST]]
+
+
+def _keys(error: Mapping[str, Any]) -> Loc:
+    *above, last = error["loc"] or ("",)
+    kept = [part for part in above if not BRANCH.fullmatch(str(part))]
+    own = error["type"] == "extra_forbidden" or not BRANCH.fullmatch(str(last))  # an unknown key may look like a branch
+    return (*kept, last) if own and error["loc"] else tuple(kept)
 
 
 def _new(error: Mapping[str, Any], problems: list[Any]) -> bool:
@@ -109,7 +118,7 @@ def _origin(text: str, document: Document) -> Origin:
 def _texts(error: Mapping[str, Any]) -> list[str]:
     """One pydantic error as "key: what is wrong" texts in the recipe's own words."""
     loc: Loc = error["loc"]
-    keys = ".".join(map(str, loc))
+    keys = ".".join(_short(visible(str(part))) for part in loc)
     kind, given = error["type"], error.get("input")
     if kind == "value_error":
         prefix = f"{keys}." if keys else ""
@@ -136,11 +145,15 @@ def _shown(value: Any) -> str:
     words = {None: "nothing", True: "true", False: "false"}
     plain = value is None or isinstance(value, bool)
     text = words[value] if plain else "a mapping" if isinstance(value, dict) else repr(value)
+    return _short(text)
+
+
+def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _did_you_mean(loc: Loc) -> str:
-    key = str(loc[-1])
+    key = str(loc[-1])[:60]
     if key in RENAMED:
         return f"; it is called {RENAMED[key]} here"
     section = _section_at(loc[:-1])

@@ -25,9 +25,16 @@ IDENTITY = (
 )  # fmt: skip
 # not inherited from a repository on the Hub: it is another's word for what may run here, leave this machine or be public
 CONSENT = (
-    "base.trust_remote_code", "push.private", "pairs.publish", "pairs.model",  # the last: a name on that server
+    "base.trust_remote_code", "evaluate.trust_remote_code", "evaluate.reference", "push.private", "pairs.publish",
+    "pairs.model",  # a name on that server
     *(f"{section}.{key}" for section in ("augment", "judge", "pairs") for key in ("server", "allow_remote", "api_key_env")),
 )  # fmt: skip
+# keys that can name a file of this machine. A repository's recipe may name one that is put beside it, ./NAME, and no other
+PLACES = re.compile(
+    r"data\.source|data\.mixture\.\d+\.source|base\.model|judge\.model|evaluate\.(suite|general_text|lm_eval\.\d+)"
+    r"|evaluate\.(.+\.)?(source|model|classifier)"
+)
+BESIDE = re.compile(r"\./[^/]+")
 # a commit, a column or a split of another's rows means nothing in these; how much is held out does
 OF_A_SOURCE = tuple(f"data.{key}" for key in Source.model_fields if key != "test_size")
 # given by the child with another value than the parent's -> what the parent's own value said about, dropped with it
@@ -112,6 +119,15 @@ def forget(origins: dict[Loc, Origin], loc: Loc) -> None:
         del origins[place]
 
 
+def foreign_places(document: Document) -> Iterator[str]:
+    """What a repository's recipe says of files that nobody but this machine's owner may name."""
+    for loc, origin in document.origins.items():
+        key, value = ".".join(map(str, loc)), _at(document.values, loc)
+        if PLACES.fullmatch(key) and isinstance(value, str) and not BESIDE.fullmatch(value):
+            if value.startswith(("/", "~", ".")) or ".." in value.split("/"):
+                yield f"{origin}: {key}: a path; a recipe on the Hub names files as ./NAME, beside whoever runs it"
+
+
 def _belonging(child: Document, parent: Document) -> Iterator[str]:
     for key, dropped in BELONGING.items():
         given = _value(child, key)
@@ -144,7 +160,10 @@ def _merge(into: Document, child: Document, values: dict[str, Any], loc: Loc) ->
 
 def _at(values: Any, loc: Loc) -> Any:
     for part in loc:
-        values = values.get(part) if isinstance(values, dict) else None
+        try:
+            values = values[part]
+        except (LookupError, TypeError):
+            return None
     return values
 
 

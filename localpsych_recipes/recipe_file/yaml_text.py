@@ -13,18 +13,15 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from localpsych_recipes.recipe import STAGE_SECTIONS, Recipe
 from localpsych_recipes.recipe_file.errors import RecipeError
 from localpsych_recipes.recipe_file.extending import Document, Loc, Origin
+from localpsych_recipes.recipe_file.limits import plain
 
 Origins = Mapping[Loc, Origin]
 
 
 def parse(where: str, depth: int, text: str) -> Document:
     """What a YAML text says, with the place of each value as `where` and its line. RecipeError if it is no mapping."""
-    yaml = YAML(typ="safe", pure=True)  # YAML 1.2: 2e-4 is a number, `on` and `no` are words
     try:
-        node = yaml.compose(text)
-        if node is not None:
-            _refuse_aliases(text)
-        values = YAML(typ="safe", pure=True).load(text)
+        node, values = plain(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark
         at = f"line {mark.line + 1}" if mark else "somewhere"
@@ -39,7 +36,7 @@ def parse(where: str, depth: int, text: str) -> Document:
 def value(text: str) -> Any:
     """One YAML value. ValueError if it is none."""
     try:
-        return YAML(typ="safe", pure=True).load(text) if text.strip() else None
+        return plain(text)[1] if text.strip() else None
     except (YAMLError, RecursionError) as error:
         raise ValueError(str(error)) from None
 
@@ -77,13 +74,6 @@ def _ends(node: Node, loc: Loc) -> Iterator[tuple[Loc, int]]:
             yield from _ends(below, (*loc, index))
     else:
         yield loc, node.end_mark.line
-
-
-def _refuse_aliases(text: str) -> None:
-    # an alias can make ten lines of YAML a gigabyte of values, and no recipe needs one
-    for event in YAML(typ="safe", pure=True).parse(text):
-        if type(event).__name__ == "AliasEvent":
-            raise MarkedYAMLError(problem="aliases (*name) are not allowed in a recipe", problem_mark=event.start_mark)
 
 
 def _lines(node: Node, loc: Loc) -> Iterator[tuple[Loc, int]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from localpsych_recipes import models, training
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
+from localpsych_recipes.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,7 +56,7 @@ def policy(run: Run, base):
 
 def make_trainer(run: Run, model, tokenizer: PreTrainedTokenizerBase) -> DPOTrainer:
     """TRL's trainer: it adds a frozen "ref" copy of the "default" adapter and loads no second backbone."""
-    from trl import DPOConfig, DPOTrainer
+    from trl import DPOConfig
 
     knobs = run.recipe.dpo
     own = {
@@ -64,13 +65,37 @@ def make_trainer(run: Run, model, tokenizer: PreTrainedTokenizerBase) -> DPOTrai
         "loss_weights": list(knobs.loss_weights),
         "precompute_ref_log_probs": knobs.precompute_ref_log_probs,
     }
+    config = training.configured(DPOConfig, **own, **training.arguments(run, "dpo", knobs))
+    training.without_padding(model, config, knobs)
     with training.adapter_kept_in_fp32(model):
-        return DPOTrainer(
+        return _trainer_class(run)(
             model=model,
-            args=training.configured(DPOConfig, **own, **training.arguments(run, "dpo", knobs)),
+            args=config,
             **training.datasets(run, "pairs", model.config.model_type, run.recipe.dpo),
             processing_class=tokenizer,
         )
+
+
+def _trainer_class(run: Run) -> type[DPOTrainer]:
+    """TRL's, which says how far it is with the reference's log-probabilities: a pass over all pairs before step 1.
+
+    TRL keeps them beside the rows, by the rows and the model's weights, so that a resumed run reads them.
+    """
+    from trl import DPOTrainer
+
+    class Told(DPOTrainer):
+        def _precompute_ref_logps(self, dataset, name, batch_size):
+            self.scored, self.pairs = 0, len(dataset)
+            self.told = Progress(run.say if run.ranks.main else lambda text: None, "reference: scored", "pairs")
+            return super()._precompute_ref_logps(dataset, name, batch_size)
+
+        def compute_ref_log_probs(self, model, inputs):
+            found = super().compute_ref_log_probs(model, inputs)
+            self.scored += len(found[0]) * self.accelerator.num_processes
+            self.told(min(self.scored, self.pairs), self.pairs)
+            return found
+
+    return Told
 
 
 def measure(trainer: DPOTrainer) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
     from trl import SFTTrainer
 
@@ -38,16 +39,30 @@ def run(run: Run) -> dict[str, Any]:
 
 def make_trainer(run: Run, model, tokenizer: PreTrainedTokenizerBase) -> SFTTrainer:
     """TRL's trainer on the run's rows, its adapter in fp32."""
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
-    arguments = training.arguments(run, "sft", run.recipe.sft)
+    from localpsych_recipes import micro_batches
+
+    knobs = run.recipe.sft
+    config = training.configured(SFTConfig, **training.arguments(run, "sft", knobs), completion_only_loss=True)
+    without_padding = training.without_padding(model, config, knobs)
+    batch = micro_batches.whole_steps(config) if without_padding else 0
     with training.adapter_kept_in_fp32(model):
-        return SFTTrainer(
+        trainer = micro_batches.FewPasses(
             model=model,
-            args=training.configured(SFTConfig, **arguments, completion_only_loss=True),
-            **training.datasets(run, "sft", model.config.model_type, run.recipe.sft),
+            args=config,
+            **training.datasets(run, "sft", model.config.model_type, knobs),
             processing_class=tokenizer,
         )
+    if batch and not trainer.aux_loss_enabled:
+        trainer.most_tokens = batch * longest(trainer.train_dataset)
+    return trainer
+
+
+def longest(dataset: Dataset) -> int:
+    """Tokens of its longest row."""
+    batches = dataset.select_columns("input_ids").iter(1_000)
+    return max((len(row) for batch in batches for row in batch["input_ids"]), default=0)
 
 
 def count_tokens(trainer: SFTTrainer, terminator: int) -> dict[str, int]:

@@ -80,4 +80,4 @@ def written(folder: Path) -> str:
     """The chat template as it is on disk: training may have fitted its own copy."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder).get_chat_template()
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False).get_chat_template()

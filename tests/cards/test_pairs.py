@@ -169,8 +169,8 @@ def test_the_published_recipe_pins_the_judge_that_was_taken(tmp_path) -> None:
 
 
 def test_servers_keys_and_paths_of_pairs_stay_on_this_machine(tmp_path) -> None:
-    secrets = ("pairs.server=https://lab.example/v1", "pairs.api_key_env=ALICE_LAB_KEY", "pairs.model=/srv/calm-sft",
-               "judge.server=http://10.0.0.7:8000/v1", "judge.api_key_env=ALICE_JUDGE", "judge.model=judge-7b")  # fmt: skip
+    secrets = ("pairs.server=https://lab.example/v1", "pairs.api_key_env=ALICE_LAB_API_KEY", "pairs.model=/srv/calm-sft",
+               "judge.server=http://10.0.0.7:8000/v1", "judge.api_key_env=ALICE_JUDGE_API_KEY", "judge.model=judge-7b")  # fmt: skip
     run = finished_run(tmp_path, OWNER, PAIRS, *secrets)
     report(run, "pairs", MADE | {"judge": MADE["judge"] | {"model": "judge-7b", "commit": None}})
     text, again = published(run)

@@ -80,6 +80,7 @@ def test_of_the_evaluation_files_are_named_and_the_reference_is_not(tmp_path: Pa
         "questions": [{"source": f"{home}/mt.jsonl"}], "bert_score": {"model": f"{home}/encoder"},
         "toxicity": {"classifier": f"{home}/tox", "prompts": [{"source": f"{home}/real.jsonl"}]},
         "lm_eval": ["arc_easy", f"{home}/task.yaml"],
+        "trust_remote_code": True,
         "reference": {"name": "big", "server": "http://10.0.0.7:8000/v1", "model": f"{home}/big"},
     }  # fmt: skip
     run = finished_run(tmp_path, OWNER, f"evaluate={json.dumps(evaluate)}")

@@ -129,7 +129,7 @@ def test_who_wrote_into_the_answers_is_said_with_counts_and_licence(tmp_path) ->
 
 
 def test_a_teachers_path_server_and_key_stay_on_this_machine(tmp_path) -> None:
-    keys = {"model": "/home/alice/models/t.gguf", "server": "http://lab.example/v1", "api_key_env": "ALICE_LAB_KEY"}
+    keys = {"model": "/home/alice/models/t.gguf", "server": "http://lab.example/v1", "api_key_env": "ALICE_LAB_API_KEY"}
     run = augmented(tmp_path, **keys)
     card.run(run)
     text = (run.dir.release("merged") / "recipe.yaml").read_text()

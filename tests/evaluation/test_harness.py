@@ -77,7 +77,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def measured(folder: Path, model: Path, wanted: list[str], **knobs) -> list[Measured | Skipped]:
-    made: Bench = bench(folder, {"lm_eval": wanted, **knobs}, {"base": {}}, base=model / "base")
+    made: Bench = bench(
+        folder, {"lm_eval": wanted, "trust_remote_code": True, **knobs}, {"base": {}}, base=model / "base"
+    )
     own = {"base": None, "sft": model / "sft"}
     weights = {
         name: Weights(made.run.recipe.base, model / "base", adapter, name, name) for name, adapter in own.items()

@@ -198,6 +198,18 @@ def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(tmp_path, base):
     assert (again["steps"], again["samples_per_second"]) == (4, None)
     assert same(adapter_of(run, "sft"), whole) and logged(run, "sft") == losses
 
+    # damaged since it was written: the one before it is whole
+    newest, said = run.dir.checkpoints("sft", run.fingerprint) / "checkpoint-4", []
+    for name in ("optimizer.pt", "adapter_model.safetensors", "trainer_state.json"):
+        (newest / name).write_bytes((newest / name).read_bytes()[:-9])
+    shutil.rmtree(run.dir.adapter("sft"))
+    run.say = said.append
+    assert sft.run(run)["steps"] == 4
+    changed = "adapter_model.safetensors, optimizer.pt, trainer_state.json"
+    assert f"      checkpoint-4 is passed over: {changed} changed since it was written" in said
+    assert "      going on from checkpoint-2" in said
+    assert same(adapter_of(run, "sft"), whole) and logged(run, "sft") == losses
+
     assert dpo.run(run)["steps"] == 4
     whole = adapter_of(run, "dpo")
     assert not same(whole, adapter_of(run, "sft"))
@@ -215,6 +227,15 @@ def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(tmp_path, base):
         assert (run.dir.adapter(stage) / "tokenizer_config.json").read_bytes() == (
             base / "tokenizer_config.json"
         ).read_bytes()
+
+
+def test_a_base_with_a_shard_that_is_cut_short_is_named(tmp_path, base):
+    cut = shutil.copytree(base, tmp_path / "cut")
+    weights = (cut / "model.safetensors").read_bytes()
+    (cut / "model.safetensors").write_bytes(weights[:-1])
+    said = f"cut/model.safetensors of {len(weights) - 1} bytes is not a whole safetensors file"
+    with pytest.raises(UserError, match=said):
+        models.load_base(small_run.recipe(cut).base, cut)
 
 
 def test_a_run_that_diverges_is_stopped_and_hands_nothing_on(tmp_path, base):
