@@ -39,6 +39,11 @@ def enable(model: PreTrainedModel) -> bool:
     return True
 
 
+def enabled(model: PreTrainedModel) -> bool:
+    """Whether `enable` has changed this model."""
+    return "forward" in vars(model.base_model)
+
+
 def _without_padding(padded: Callable) -> Callable:
     """A backbone's forward for rows padded on the right: `last_hidden_state` is zero where padding stood."""
 

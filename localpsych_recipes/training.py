@@ -179,7 +179,8 @@ def train(trainer: Trainer, run: Run, knobs: Training) -> dict[str, Any]:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if run.ranks.main:
         rundir.write_json(run.dir.history(folder.parent.name), {"entries": training_log.history(trainer.state)})
-    return training_log.results(trainer, checkpoint, time.monotonic() - began)
+    without = padding_free.enabled(trainer.accelerator.unwrap_model(trainer.model).get_base_model())
+    return training_log.results(trainer, checkpoint, time.monotonic() - began) | {"padding_free": without}
 
 
 def report_rows(run: Run) -> None:

@@ -9,9 +9,14 @@ if TYPE_CHECKING:
     from transformers import Trainer, TrainerState
 
 
+# what the trainers count or average from the last resume on, and not from the first step
+SINCE_RESUMED = ("num_tokens", "train_loss")
+
+
 def history(state: TrainerState) -> list[dict[str, float]]:
     """The numbers that the trainer logged at each step, those of before a resume among them; nothing else."""
-    return [{k: v for k, v in entry.items() if isinstance(v, int | float)} for entry in state.log_history]
+    kept = ({k: v for k, v in entry.items() if k not in SINCE_RESUMED} for entry in state.log_history)
+    return [{k: v for k, v in entry.items() if isinstance(v, int | float)} for entry in kept]
 
 
 def results(trainer: Trainer, resumed: Path | None, seconds: float) -> dict[str, Any]:

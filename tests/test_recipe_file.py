@@ -13,7 +13,7 @@ from localpsych_recipes.recipe import Pairs, Recipe, json_schema
 from localpsych_recipes.recipe_file import RecipeError, dump, load, load_with_origins
 from localpsych_recipes.resources import resource
 
-RECIPES = sorted(p for p in (Path(__file__).parent.parent / "recipes").rglob("*.yaml") if p.parent.name != "suites")
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
 MINIMAL = """\
 name: small
 base:

@@ -84,6 +84,7 @@ def test_the_reports_say_what_was_measured(undisturbed):
         assert report["seconds"] > 0 and report["peak_memory_bytes"] > 0
     assert reports["prepare"]["results"]["counts"]["train"] == 36
     assert reports["sft"]["results"]["steps"] == 6
+    assert reports["sft"]["results"]["padding_free"] and reports["dpo"]["results"]["padding_free"]
     assert reports["dpo"]["results"]["pairs"] == 36
 
 

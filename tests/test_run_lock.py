@@ -13,15 +13,15 @@ from localpsych_recipes.errors import UserError
 from localpsych_recipes.run_lock import RunLock
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-# holds the lock, starts a child by fork(2) as data loaders do, says its own process id, and waits
+# holds the lock, starts a child by fork(2) as data loaders do, which says the holder's process id, and waits
 HOLD = """
 import os, sys, time
 from pathlib import Path
 from localpsych_recipes.run_lock import RunLock
 lock = RunLock(Path(sys.argv[1]))
 lock.take()
-if os.fork():
-    print(os.getpid(), flush=True)
+if not os.fork():
+    print(os.getppid(), flush=True)
 time.sleep(600)
 """
 

@@ -32,7 +32,8 @@ def card(kind: str, front_matter: str, facts: Mapping[str, Any]) -> str:
 
 @cache  # to compile the templates takes longer than to fill them in
 def environment() -> Environment:
-    """Every value that is not Markup is escaped. Filters: number, bytes, duration, code, literal, json, verbatim, link."""
+    """Every value that is not Markup is escaped. Filters: number, bytes, duration, code,
+    cited, literal, json, verbatim, link."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
@@ -44,7 +45,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"number": number, "bytes": _bytes, "duration": duration, "code": code}
+    made.filters |= {"number": number, "bytes": _bytes, "duration": duration, "code": code, "cited": cited}
     made.filters |= {"literal": literal, "verbatim": verbatim, "json": as_json, "link": link}
     return made
 
@@ -55,9 +56,19 @@ def plain(value: Any) -> Any:
 
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    text = _ACTIVE.sub(r"\\\1", html.escape(_one_line(value), quote=False))
-    text = _NUMBERED.sub(r"\1\\\2", _LINKED.sub(r"\\\g<0>", text))
+    text = _NUMBERED.sub(r"\1\\\2", _LINKED.sub(r"\\\g<0>", _shown(value)))
     return Markup("\\" + text if text[:1] in ("-", "+", "=") else text)
+
+
+def cited(value: str) -> Markup:
+    """This project's own words in the middle of a line, whose addresses become links."""
+    from markupsafe import Markup
+
+    return Markup(_shown(value))
+
+
+def _shown(value: str) -> str:
+    return _ACTIVE.sub(r"\\\1", html.escape(_one_line(value), quote=False))
 
 
 def code(value: Any) -> Markup:

@@ -17,8 +17,8 @@ from localpsych_recipes.recipe import Base, Recipe
 CHECKOUT = Path(__file__).parents[2]
 BASES = sorted(fit.BASES)
 PLANNED = """
-import json, resource, sys
-from localpsych_recipes import plan
+import json, sys
+from localpsych_recipes import machine, plan
 from localpsych_recipes.plan.shapes import Shapes
 from localpsych_recipes.recipe import Recipe
 steps, step = [], Shapes.training
@@ -27,7 +27,7 @@ for values, gpu in json.loads(sys.argv[1]):
     steps.clear()
     assert plan.render(plan.plan(Recipe.model_validate(values), gpu=gpu))
     print(len(steps), len(set(steps)))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+print(machine.peak_memory()["peak_memory_bytes"])  # its own: ru_maxrss begins at the size of whoever started it
 """
 
 
