@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -13,6 +14,8 @@ from typing import IO, Self
 from localpsych_recipes.errors import UserError
 
 NAME = ".lock"
+# a cluster's file system mounted without locks: there nobody can be refused, and nobody is
+LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class RunLock:
@@ -49,6 +52,9 @@ class RunLock:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise self._taken(file) from None
+            except OSError as error:
+                if error.errno not in LOCKLESS:
+                    raise
             if self._is_there(file):
                 return file
             file.close()  # its holder has removed it between the two calls

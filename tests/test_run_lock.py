@@ -1,5 +1,7 @@
 """Two runs never write into one directory at once, and a run that was killed stands in nobody's way."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -69,3 +71,13 @@ def test_a_lock_that_is_given_back_and_one_that_was_never_taken_leave_nothing(tm
             lock.take()
             assert time.strftime("%Y") in lock.path.read_text()
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_file_system_without_locks_stops_nobody(tmp_path, monkeypatch):
+    def no_locks(*arguments: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")  # as Lustre has it, mounted without -o flock
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with RunLock(tmp_path) as lock:
+        lock.take()
+    assert list(tmp_path.iterdir()) == []
