@@ -65,7 +65,9 @@ def bare(folder: Path) -> None:
 
     datasets.disable_caching()
     datasets.disable_progress_bars()
-    rows = datasets.Dataset.from_csv(str(folder / "rows.csv"), cache_dir=str(folder / "cache"), keep_in_memory=True)
+    rows = datasets.Dataset.from_csv(
+        str(folder / "rows.csv"), cache_dir=tempfile.mkdtemp(dir=folder), keep_in_memory=True
+    )
 
     def conversation(row: dict) -> dict:
         return {

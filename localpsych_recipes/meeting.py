@@ -64,9 +64,16 @@ class Meeting:
 
     def heard(self, key: str) -> str:
         """What another rank says, as soon as it does."""
-        while not self.store.check([key]):
-            time.sleep(POLL_SECONDS)
-        return self.store.get(key).decode()
+        try:
+            while not self.store.check([key]):
+                time.sleep(POLL_SECONDS)
+            return self.store.get(key).decode()
+        except RuntimeError:  # the launcher of the main process is gone, and the store with it
+            raise UserError(
+                "the main process has ended before this one had met it",
+                "one that goes on",
+                "look at what its machine has printed, then run the same command on every machine again",
+            ) from None
 
     def share(self, folder: Path) -> None:
         """Returns when every rank has seen a file that the main process has just put there. UserError where one does not."""

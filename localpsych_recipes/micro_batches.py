@@ -20,6 +20,11 @@ class FewPasses(SFTTrainer):
 
     most_tokens = 0  # 0: batches stay as they are
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> float:
+        """Of real tokens, where no others are computed."""
+        found = super().floating_point_ops(inputs)
+        return found * inputs["attention_mask"].float().mean().item() if self.most_tokens else found
+
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], num_items_in_batch: Any = None
     ) -> torch.Tensor:

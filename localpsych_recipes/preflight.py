@@ -83,6 +83,10 @@ def check_base(recipe: Recipe) -> dict[str, str | None]:
             "point base.model at the downloaded model",
         )
     refuse_shapeless(folder)
+    if recipe.merge:
+        from localpsych_recipes import merging  # brings torch
+
+        merging.refuse_links_out(folder)
     return hub.card_license(folder)
 
 

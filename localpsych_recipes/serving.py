@@ -58,7 +58,7 @@ def running(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # so that its own children go with it, and Ctrl-C is ours to answer
-                preexec_fn=die_with_parent,
+                preexec_fn=dying_with_this(),
             )
         try:
             yield _ready(process, name, log, url)
@@ -66,10 +66,17 @@ def running(
             _end(process, grace)
 
 
-def die_with_parent() -> None:
-    """In the child: the kernel kills it when the thread that started it is gone, by SIGKILL too (Linux only)."""
-    if _libc:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def dying_with_this() -> Callable[[], None]:
+    """For a child's preexec_fn: the kernel kills it when the thread that started it is gone, by SIGKILL too (Linux)."""
+    parent = os.getpid()
+
+    def ask() -> None:
+        if _libc:
+            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # gone before the kernel was asked
+                os._exit(1)
+
+    return ask
 
 
 def _end(process: subprocess.Popen, grace: float) -> None:

@@ -201,6 +201,8 @@ def last_complete(folder: Path, say: Callable[[str], None] = lambda text: None) 
     """The checkpoint to go on from; those that a kill left half-written, or that were damaged since, are passed over."""
     found = [p.parent for p in folder.glob(f"checkpoint-*/{COMPLETE}") if _own(p.parent, folder)]
     for checkpoint in sorted(found, key=lambda p: int(p.name.rsplit("-", 1)[-1]), reverse=True):
+        if machine.sharded() and finished_state(checkpoint):
+            continue  # in parts, which nothing reads but a training that goes on
         if not (harmed := damaged(checkpoint)):
             return checkpoint
         say(f"      {checkpoint.name} is passed over: {', '.join(harmed)} changed since it was written")

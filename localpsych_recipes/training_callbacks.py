@@ -121,6 +121,8 @@ class SaveWhenAsked(TrainerCallback):
     def on_save(self, args, state, control, **kwargs) -> None:
         if self._asked:
             signals.share(self._asked)
+            if self._group:  # one that left now would be missed, and end the main process before it has set its mark
+                torch.distributed.barrier(self._group)
             raise signals.Interrupted
 
     def _known_to_all(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import tiny_models
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from localpsych_recipes.errors import UserError
@@ -142,6 +143,23 @@ def test_a_snapshot_made_of_links_stays_as_it_is_and_becomes_real_files(tmp_path
     merge_adapter(snapshot, adapter, tmp_path / "merged")
     assert contents(blobs) == before
     assert all(not file.is_symlink() and file.stat().st_nlink == 1 for file in (tmp_path / "merged").iterdir())
+
+
+def test_a_base_may_be_links_into_the_hubs_cache_and_to_nowhere_else(tmp_path: Path, monkeypatch) -> None:
+    base, adapter = llama_with_adapter(tmp_path)
+    secret = base / "generation_config.json"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    cached = tmp_path / "cache" / "blob"
+    cached.parent.mkdir()
+    cached.write_text("{}")
+    secret.unlink(missing_ok=True)
+    secret.symlink_to(cached)  # as older clients laid out a folder that they were asked to fill
+    merge_adapter(base, adapter, tmp_path / "merged")
+    secret.unlink()
+    secret.symlink_to(tmp_path / "id_rsa")
+    (tmp_path / "id_rsa").write_text("key")
+    with pytest.raises(UserError, match="generation_config.json is a link out of the base"):
+        merge_adapter(base, adapter, tmp_path / "merged")
 
 
 def test_an_adapter_that_changes_nothing_is_reported_tensor_by_tensor(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_tool_ends_with_the_run_that_is_killed():
     """It would go on writing into the file that the next run begins anew."""
     run = start("from localpsych_recipes.llama_cpp import process; process.run(['sleep', '600'])")
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
-    while not (tool := children.read_text().split()):
+    while not (tool := children.read_text().split()) or not Path(f"/proc/{tool[0]}/cmdline").read_text()[:5] == "sleep":
         time.sleep(0.01)
     ended = os.pidfd_open(int(tool[0]))
     run.kill()

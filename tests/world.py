@@ -71,7 +71,11 @@ class World:
     def run(self, run_dir: Path, *arguments: str, **how) -> str:
         """Runs to the end; what it printed. AssertionError with that text if it failed."""
         process = self.start(run_dir, *arguments, **how)
-        text, _ = process.communicate(timeout=600)
+        try:
+            text, _ = process.communicate(timeout=600)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise AssertionError(process.communicate()[0]) from None
         assert process.returncode == 0, text
         return text
 

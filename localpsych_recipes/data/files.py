@@ -134,7 +134,7 @@ def _parquet(path: Path) -> Iterator[Record]:
         yield from parquet.rows(path, MOST_COLUMNS)
     except parquet.TooLarge as error:
         raise _malformed(path, str(error)) from None
-    except (pyarrow.ArrowException, UnicodeDecodeError, ValueError, OverflowError):
+    except (pyarrow.ArrowException, UnicodeDecodeError, ValueError, OverflowError, LookupError):
         raise _malformed(path, "not a whole Parquet file, or one with values that Python has no place for") from None
 
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
-BATCH = 256  # rows that are Python objects at once
-LARGEST_BATCH = 2**28  # bytes of their texts: a megabyte a row
+BATCH = 64  # rows that are Python objects at once
+LARGEST_BATCH = 2**28  # bytes of their values: four megabytes a row, as a column of pictures beside the texts may hold
 
 
 class TooLarge(Exception):
@@ -19,7 +19,7 @@ class TooLarge(Exception):
 
 
 def rows(path: Path, most_columns: int) -> Iterator[dict[str, Any]]:
-    """One dict a row. TooLarge for too many columns and for rows of more than a megabyte; pyarrow's own exceptions, and
+    """One dict a row. TooLarge for too many columns and for rows of more than four megabytes; pyarrow's own exceptions, and
     ValueError and OverflowError for dates that Python does not have."""
     from pyarrow.parquet import ParquetFile
 

@@ -80,7 +80,8 @@ def _on_the_hub(source: Source, rows: int) -> Peek:
     with sources.hub_errors(source):
         builder = sources.hub_builder(source, source.split, source.revision)
         stream = builder.as_streaming_dataset(split=source.split.partition("[")[0])
-        records = list(islice(stream.decode(False), rows))  # cells alone: a picture's may name a file of this machine
+        cells = stream.decode(False) if stream.features else stream  # a picture's cell may name a file of this machine
+        records = list(islice(cells, rows))
     features = stream.features or {}
     classes = {name: tuple(kind.names) for name, kind in features.items() if isinstance(kind, ClassLabel)}
     splits = tuple(map(str, builder.config.data_files or builder.info.splits or (source.split,)))

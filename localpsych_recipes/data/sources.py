@@ -136,11 +136,16 @@ def _download(address: str, path: Path) -> None:
         ) from None
 
 
+def fetch(builder: DatasetBuilder) -> None:
+    """A dataset's files by way of `hub`, which looks at what came; the library, which does not, then finds them."""
+    if not Path(builder.cache_dir).exists():
+        hub.fetch_dataset(address for part in (builder.config.data_files or {}).values() for address in part)
+
+
 def _from_hub(source: Source, split: str, revision: str | None) -> Iterator[files.Record]:
     with hub_errors(source):
         builder = hub_builder(source, split, revision)
-        if not Path(builder.cache_dir).exists():  # fetched by this door, which looks at what came; datasets does not
-            hub.fetch_dataset(address for part in (builder.config.data_files or {}).values() for address in part)
+        fetch(builder)
         builder.download_and_prepare()
         dataset = builder.as_dataset(split=split)
     columns.refuse_missing(source.source, dataset.column_names if len(dataset) else (), source)

@@ -97,8 +97,10 @@ def _from_hub(benchmark: Benchmark) -> tuple[list[Record], str]:
     source = _as_source(benchmark)
     with sources.hub_errors(source):
         builder = sources.hub_builder(source, benchmark.split, commit)
+        sources.fetch(builder)
         builder.download_and_prepare()
-        rows = builder.as_dataset(split=benchmark.split).to_list()
+        # by Arrow: a picture's cell may name a file of this machine, and would be opened
+        rows = builder.as_dataset(split=benchmark.split).with_format("arrow")[:].to_pylist()
     return rows, f"{benchmark.source} at {commit[:12]}"
 
 

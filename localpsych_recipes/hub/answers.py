@@ -17,8 +17,9 @@ Say = Callable[[str], None]
 
 LONGEST_PAUSE = 330.0  # seconds; the Hub counts requests in windows of five minutes
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
-_NAME = re.compile(r'(?:W/)?"?(?!\.+"?$)[\w.:+=-]{1,200}"?', re.ASCII)
+_NAME = re.compile(r'(?:W/)?"?(?!\.+"?$)[^/\\"\x00-\x20\x7f]{1,200}"?', re.ASCII)
 _listeners: list[Say] = []
+_hurried = threading.local()
 _waiting = threading.Lock()
 _waited_for = 0.0  # the end of the pause that was said last, by the monotonic clock
 
@@ -31,6 +32,16 @@ def heard(say: Say) -> Iterator[None]:
         yield
     finally:
         _listeners.remove(say)
+
+
+@contextmanager
+def hurried() -> Iterator[None]:
+    """Inside, in this thread, a pause that the Hub asks for is not made."""
+    _hurried.now = True
+    try:
+        yield
+    finally:
+        _hurried.now = False
 
 
 def refuse_path_in_header(response: httpx2.Response) -> None:
@@ -51,8 +62,9 @@ def wait_as_asked(response: httpx2.Response) -> None:
     seconds = asked_pause(response) if response.status_code in PASSING else 0.0
     if not seconds:
         return
-    _say_once(seconds)
-    time.sleep(seconds)
+    if not getattr(_hurried, "now", False):
+        _say_once(seconds)
+        time.sleep(seconds)
     response.headers["Retry-After"] = "0"
     response.headers.pop("RateLimit", None)
 

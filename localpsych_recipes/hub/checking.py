@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -18,11 +19,13 @@ from pathlib import Path
 
 from localpsych_recipes.errors import UserError
 
-MOST_FILES = 20_000  # of one commit that are fetched; the largest bases have some hundred
+MOST_FILES = 200_000  # of one commit that are fetched; the largest bases have some hundred, datasets tens of thousands
 LONGEST_NAME = 1024  # characters
 LONGEST_PART = 255  # bytes between two slashes: what Linux's and macOS' file systems take
+FOLDS_CASE = sys.platform in ("darwin", "win32")  # where two names that differ in case are one file
 _BLOCK = 2**20
 Seen = dict[str, list[int]]
+_looked_at: dict[Path, Seen] = {}  # by this process, in a cache that takes no record too
 
 
 def refuse_names(repo_id: str, names: Iterable[str]) -> None:
@@ -30,19 +33,22 @@ def refuse_names(repo_id: str, names: Iterable[str]) -> None:
     folded: dict[str, str] = {}
     for number, name in enumerate(names, 1):
         if number > MOST_FILES:
-            raise _refused(f"more than {MOST_FILES:,} files to fetch", "a repository that holds one model")
+            raise _refused(
+                f"more than {MOST_FILES:,} files to fetch", "a repository that holds one model, or one dataset"
+            )
         if not _is_name(name):
             raise _refused(f"{repo_id} lists a file named {_shown(name)}", "names that lie below its own folder")
-        if (other := folded.setdefault(name.casefold(), name)) != name:
-            given = f"{repo_id} lists {_shown(other)} and {_shown(name)}, which are one file on many machines"
+        if FOLDS_CASE and (other := folded.setdefault(name.casefold(), name)) != name:
+            given = f"{repo_id} lists {_shown(other)} and {_shown(name)}, which are one file on this machine"
             raise _refused(given, "names that differ in more than case")
 
 
 def _is_name(name: str) -> bool:
     parts = name.split("/")
-    if len(name) > LONGEST_NAME or "\\" in name or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+    drive = re.match("[A-Za-z]:", name)
+    if len(name) > LONGEST_NAME or drive or "\\" in name or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
         return False
-    return not any(p in ("", ".", "..") or len(p.encode()) > LONGEST_PART or re.match("[A-Za-z]:", p) for p in parts)
+    return not any(p in ("", ".", "..") or len(p.encode()) > LONGEST_PART for p in parts)
 
 
 def _shown(name: str) -> str:
@@ -59,7 +65,7 @@ def remove_damaged(folder: Path, names: Iterable[str]) -> list[str]:
     names: of the files to look at, below `folder`. UserError for a link that leads out of the cache.
     """
     record = folder.parent.parent / "checked" / f"{folder.name}.json"
-    seen, now, damaged = _read(record), {}, []
+    seen, now, damaged = {**_read(record), **_looked_at.get(record, {})}, {}, []
     for name in names:
         path = folder / name
         _refuse_outside(path, folder)
@@ -70,7 +76,8 @@ def remove_damaged(folder: Path, names: Iterable[str]) -> list[str]:
             damaged.append(name)
             _remove(path)
     if any(seen.get(name) != state for name, state in now.items()):
-        _write(record, {**seen, **now})
+        _looked_at[record] = {**seen, **now}
+        _write(record, _looked_at[record])
     return damaged
 
 
@@ -97,14 +104,19 @@ def _is_whole(path: Path) -> bool:
         if re.fullmatch("[0-9a-f]{64}", name):
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest() == name
-        return blob_id(path) == name if re.fullmatch("[0-9a-f]{40}", name) else True
+        if not re.fullmatch("[0-9a-f]{40}", name) or blob_id(path) == name:
+            return True
+        with path.open("rb") as file:  # mirrors name a file by its content alone
+            return hashlib.file_digest(file, "sha1").hexdigest() == name
     except OSError:  # a disk that cannot read its own sectors
         return False
 
 
 def _refuse_outside(path: Path, folder: Path) -> None:
-    cache = folder.parents[2].resolve()
-    if not path.resolve().is_relative_to(cache):
+    # a whole cache, a repository in it or its blobs may lie on another disk, by a link that its owner has made
+    repository = folder.parents[1]
+    homes = (repository.parent.resolve(), repository.resolve(), (repository / "blobs").resolve())
+    if not any(path.resolve().is_relative_to(home) for home in homes):
         raise UserError(
             f"{path.relative_to(folder)} in the Hub's cache is a link that leads out of it",
             "files of the repository alone",
@@ -140,6 +152,7 @@ def _write(record: Path, seen: Seen) -> None:
         record.parent.mkdir(exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=record.parent, delete=False) as file:
             json.dump(seen, file)
+        os.chmod(file.name, 0o644)  # others of a shared cache read it too
         os.replace(file.name, record)
     except OSError:
         pass

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from localpsych_recipes.errors import UserError
+from localpsych_recipes.hub import answers
 from localpsych_recipes.hub.client import api
 from localpsych_recipes.hub.reading import MODEL_COPIES, commit_of, license_of
 
@@ -60,7 +61,8 @@ def _asked(question: Callable[[], T]) -> T:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return question()
+        with answers.hurried():
+            return question()
     except HfHubHTTPError as error:
         raise NoAnswer(f"{type(error).__name__}, status {error.response.status_code}") from None
     except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:

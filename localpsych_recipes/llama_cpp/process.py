@@ -9,11 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.serving import die_with_parent, last_lines
+from localpsych_recipes.serving import dying_with_this, last_lines
 
 
 class ToolError(UserError):
@@ -29,13 +29,17 @@ def run(command: Sequence[str | Path], *, env: dict[str, str] | None = None, cwd
     parts = [str(part) for part in command]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
     # one that outlived a killed run would write into the file of the next
-    how = {"stdin": subprocess.DEVNULL, "preexec_fn": die_with_parent, **output}
-    with subprocess.Popen(parts, env=env, cwd=cwd, **how) as tool:
-        try:
-            said = _watched(tool, _name(parts))
-        except BaseException:
-            tool.kill()
-            raise
+    how = {"stdin": subprocess.DEVNULL, "preexec_fn": dying_with_this(), **output}
+    tool = subprocess.Popen(parts, env=env, cwd=cwd, **how)
+    try:
+        said = _watched(tool, _name(parts))
+    except BaseException:
+        tool.kill()
+        with suppress(subprocess.TimeoutExpired):  # one that a dead disk holds does not end
+            tool.wait(10)
+        raise
+    finally:
+        tool.stdout.close()
     if tool.returncode:
         raise ToolError(
             f"{_name(parts)} {_ended(tool.returncode)}: {last_lines(said)}",

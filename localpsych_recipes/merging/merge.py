@@ -134,20 +134,27 @@ def _other_files(base: Path) -> list[Path]:
     """Every file that goes into the release unchanged: configurations, tokenizer, chat templates, licence."""
     files = {path: path.relative_to(base).as_posix() for path in sorted(base.rglob("*")) if path.is_file()}
     copied = [path for path, name in files.items() if not any(fnmatch.fnmatch(name, p) for p, _ in NOT_COPIED)]
-    home = _home(base)
-    if outside := [path for path in copied if not path.resolve().is_relative_to(home)]:
-        raise UserError(
-            f"{outside[0]} is a link out of the base, and what it points to would be published",
-            "a base whose files are its own",
-            "remove it, or put the file itself there",
-        )
+    refuse_links_out(base, copied)
     return copied
 
 
-def _home(base: Path) -> Path:
-    """Where a base's files may lie: in its folder; of a snapshot in the Hub's cache in the repository's folder there."""
+def refuse_links_out(base: Path, copied: list[Path] | None = None) -> None:
+    """UserError for a file of a base that is a link to somewhere else: what it points to would be published.
+
+    Links into the Hub's cache, and from one place of it to another, are how the Hub's client lays out its downloads.
+    """
+    from huggingface_hub import constants
+
     folder = base.resolve()
-    return folder.parent.parent if folder.parent.name == "snapshots" else folder
+    homes = [folder, Path(constants.HF_HUB_CACHE).resolve()]
+    homes += [folder.parent.parent] if folder.parent.name == "snapshots" else []
+    for path in _other_files(base) if copied is None else copied:
+        if not any(path.resolve().is_relative_to(home) for home in homes):
+            raise UserError(
+                f"{path} is a link out of the base, and what it points to would be published",
+                "a base whose files are its own, or links into the Hub's cache",
+                "put the file itself there, or remove the link",
+            )
 
 
 def _copy_files(files: list[Path], base: Path, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from pathlib import PurePath
 from typing import Annotated
 
@@ -12,11 +13,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 RepoName = Annotated[str, Field(pattern=r"^([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]{0,95}$")]
+UNSEEN = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")  # Unicode's categories: controls, halves of characters, ends of lines
+TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # of the direction of writing
 LONGEST = 255  # bytes of a file's name on the file systems of Linux, macOS and Windows
 
 
 def _place(text: str) -> str:
-    if not text.isprintable():
+    if any(unicodedata.category(c) in UNSEEN or c in TURNS for c in text):
         raise ValueError("holds characters that are not seen, which no name needs")
     if any(len(part.encode()) > LONGEST for part in text.split("/")):
         raise ValueError(f"a name of more than {LONGEST} bytes")
@@ -28,7 +31,8 @@ def _place(text: str) -> str:
 
 
 def _open_place(text: str) -> str:
-    if any(part.startswith(".") and part not in (".", "..") for part in PurePath(_place(text)).parts):
+    parts = PurePath(_place(text)).parts
+    if "://" not in text and any(part.startswith(".") and part not in (".", "..") for part in parts):
         raise ValueError("a hidden file, or in a hidden folder, where keys and tokens lie; put the rows elsewhere")
     return text
 

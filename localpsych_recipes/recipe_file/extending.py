@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from localpsych_recipes.recipe import STAGE_SECTIONS, Source
+from localpsych_recipes.recipe import STAGE_SECTIONS, Source, is_local
 
 Loc = tuple[str | int, ...]
 HUB = re.compile(r"hf://(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?")
@@ -34,7 +34,7 @@ PLACES = re.compile(
     r"data\.source|data\.mixture\.\d+\.source|base\.model|judge\.model|evaluate\.(suite|general_text|lm_eval\.\d+)"
     r"|evaluate\.(.+\.)?(source|model|classifier)"
 )
-BESIDE = re.compile(r"\./[^/]+")
+BESIDE = re.compile(r"\./(?!\.)[^/]+")
 # a commit, a column or a split of another's rows means nothing in these; how much is held out does
 OF_A_SOURCE = tuple(f"data.{key}" for key in Source.model_fields if key != "test_size")
 # given by the child with another value than the parent's -> what the parent's own value said about, dropped with it
@@ -124,7 +124,8 @@ def foreign_places(document: Document) -> Iterator[str]:
     for loc, origin in document.origins.items():
         key, value = ".".join(map(str, loc)), _at(document.values, loc)
         if PLACES.fullmatch(key) and isinstance(value, str) and not BESIDE.fullmatch(value):
-            if value.startswith(("/", "~", ".")) or ".." in value.split("/"):
+            leads_away = value.startswith(("/", "~", ".")) or ".." in value.split("/")
+            if leads_away or ("/" in value and is_local(value)):
                 yield f"{origin}: {key}: a path; a recipe on the Hub names files as ./NAME, beside whoever runs it"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import signal
@@ -74,7 +75,11 @@ def inject(world: Marked, run_dir: Path, fault: Fault, seconds: dict[str, float]
     time.sleep(fault.share * seconds.get(fault.stage, SECONDS_OF_START))
     running, stage = process.poll() is None, printed.stage
     process.send_signal(fault.signal)
-    process.wait(timeout=300)
+    try:
+        process.wait(timeout=300)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise AssertionError(printed.rest()) from None
     text = printed.rest()
     if not running:
         return Injected(fault, None, () if process.returncode == 0 else (f"ended by itself: {text[-2000:]}",))
@@ -85,7 +90,9 @@ def inject(world: Marked, run_dir: Path, fault: Fault, seconds: dict[str, float]
 
 
 def wrongs(fault: Fault, code: int, text: str) -> Iterator[str]:
-    if code == 0:  # it had come to its end by itself
+    if code == 0:
+        if fault.stage != STAGES[-1]:  # in the last one a signal may come too late
+            yield f"{fault.signal.name} was ignored"
         return
     if code != CODES[fault.signal]:
         yield f"exit code {code}: {text[-1500:]}"
@@ -114,7 +121,11 @@ class Printed:
         return "".join(self.lines)
 
     def _wait(self, holds: Callable[[], bool]) -> None:
+        until = time.monotonic() + 600
         while self.process.poll() is None and not holds():
+            if time.monotonic() > until:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                raise AssertionError(self.rest())
             time.sleep(0.01)
 
     def _listens(self) -> bool:

@@ -156,7 +156,9 @@ evaluate: {suite: mental-health, lm_eval: [arc_easy]}
 """
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "~/rows.csv", "../rows.csv", "./a/rows.csv", "a/../../rows.csv"])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "~/rows.csv", "../rows.csv", "./a/rows.csv", "a/../../rows.csv", "./..", "a/rows.csv"]
+)
 def test_a_recipe_on_the_hub_names_no_file_but_those_beside_whoever_runs_it(path) -> None:
     assert not list(foreign_places(yaml_text.parse("hf://a/b", 1, FOREIGN)))
     for known in ("./base", "./rows.csv", "mental-health", "arc_easy"):

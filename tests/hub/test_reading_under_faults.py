@@ -22,7 +22,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, constants
 from localpsych_recipes import hub as door
 from localpsych_recipes.data import sources
 from localpsych_recipes.errors import UserError
-from localpsych_recipes.hub import answers, facts
+from localpsych_recipes.hub import answers, checking, facts
 from localpsych_recipes.recipe import Source
 
 REPO = "alice/base"
@@ -148,6 +148,16 @@ def test_a_file_put_into_the_cache_by_others_is_looked_at_before_its_first_use(f
     assert held(door.snapshot(REPO, commit, say=str)) == {".gitattributes": held(folder)[".gitattributes"], **FILES}
 
 
+@pytest.mark.parametrize("moved", ["repository", "blobs"])
+def test_a_part_of_the_cache_may_lie_on_another_disk(faulty, commit, tmp_path, moved) -> None:
+    folder = door.snapshot(REPO, commit, say=str)
+    place = folder.parents[1] if moved == "repository" else folder.parents[1] / "blobs"
+    place.rename(tmp_path / "another-disk")
+    place.symlink_to(tmp_path / "another-disk")
+    (tmp_path / "another-disk" / "checked" / f"{commit}.json").unlink(missing_ok=True)
+    assert held(door.snapshot(REPO, commit, say=str)) == held(folder)
+
+
 def test_no_link_of_the_cache_leads_out_of_it(faulty, commit, tmp_path) -> None:
     (tmp_path / "secret.json").write_text("{}")
     folder = door.snapshot(REPO, commit, say=str)
@@ -236,12 +246,14 @@ def test_a_name_that_is_none_is_refused_before_anything_is_written(faulty, commi
     assert not [p for p in after if p.name.endswith("x.json")] and not Path("/etc/x.json").exists()
 
 
-def test_names_that_are_one_on_other_machines_and_names_without_end_are_refused(faulty, commit) -> None:
+def test_names_that_are_one_on_other_machines_and_names_without_end_are_refused(faulty, commit, monkeypatch) -> None:
     faulty.inject(renamed("Config.json"), "GET .*/tree/")
-    with pytest.raises(UserError, match="which are one file on many machines"):
+    monkeypatch.setattr(checking, "FOLDS_CASE", True)
+    with pytest.raises(UserError, match="which are one file on this machine"):
         door.snapshot(REPO, commit, say=str)
-    faulty.inject(renamed("0.json", *(f"{n}.json" for n in range(1, 100_000))), "GET .*/tree/")
-    with pytest.raises(UserError, match="more than 20,000 files"):
+    faulty.inject(renamed("0.json", *(f"{n}.json" for n in range(1, 1_000))), "GET .*/tree/")
+    monkeypatch.setattr(checking, "MOST_FILES", 500)
+    with pytest.raises(UserError, match="more than 500 files"):
         door.snapshot(REPO, commit, say=str)
 
 

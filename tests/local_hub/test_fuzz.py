@@ -153,6 +153,8 @@ class Target:
                 line.sendall(request)
                 line.shutdown(socket.SHUT_WR)
                 return b"".join(iter(lambda: line.recv(2**16), b""))
+            except TimeoutError:  # a request that it never ends with
+                raise
             except OSError:  # refused before all of it was read
                 return b""
 

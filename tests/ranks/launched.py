@@ -83,6 +83,16 @@ def make(folder: Path) -> World:
     return world
 
 
+def all_ended(processes: list[subprocess.Popen]) -> list[Launched]:
+    """As `ended`; none is left running where one hangs."""
+    try:
+        return [ended(process) for process in processes]
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
 def ended(process: subprocess.Popen) -> Launched:
     """Waits for it; whatever is left of its group goes. AssertionError where it hangs."""
     try:
@@ -94,8 +104,11 @@ def ended(process: subprocess.Popen) -> Launched:
 
 
 def wait(until: Callable[[], object], process: subprocess.Popen) -> None:
-    """AssertionError, with what was printed, if the process ends before."""
+    """AssertionError, with what was printed, if the process ends before, or hangs."""
+    latest = time.monotonic() + LIMIT
     while not until():
+        if time.monotonic() > latest:
+            os.killpg(process.pid, signal.SIGKILL)
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -42,15 +43,16 @@ def test_two_processes_train_what_one_trains_with_doubled_accumulation(world, al
 
 def test_two_machines_train_the_same_go_down_when_the_main_process_is_killed_and_go_on(world, alone):
     run_dir = world.folder / "machines"
-    try:
-        with launched.two_namespaces() as machines:
-            first = start(world, machines, run_dir)
-            launched.wait(lambda: any(run_dir.glob("sft/checkpoints-*/checkpoint-1/complete")), first[0])
-            os.kill(json.loads((run_dir / ".lock").read_text())["pid"], signal.SIGKILL)
-            ends = [launched.ended(process) for process in first]
-            again = [launched.ended(process) for process in start(world, machines, run_dir)]
-    except OSError as error:
-        pytest.skip(f"no network namespaces here: {error}")
+    with contextlib.ExitStack() as stack:
+        try:
+            machines = stack.enter_context(launched.two_namespaces())
+        except OSError as error:
+            pytest.skip(f"no network namespaces here: {error}")
+        first = start(world, machines, run_dir)
+        launched.wait(lambda: any(run_dir.glob("sft/checkpoints-*/checkpoint-1/complete")), first[0])
+        os.kill(json.loads((run_dir / ".lock").read_text())["pid"], signal.SIGKILL)
+        ends = launched.all_ended(first)
+        again = launched.all_ended(start(world, machines, run_dir))
     assert all(end.code for end in ends)
     assert "SIGKILL" in ends[0].text
     assert ends[1].text.count("localpsych: the main process, on machine 0, has ended") == 1
@@ -72,7 +74,7 @@ def start(world, machines, run_dir):
 def on_two(world, *words: str | Path) -> list[launched.Launched]:
     """A function of program.py on two machines."""
     port = launched.free_port()
-    return [launched.ended(p) for p in [world.start(launched.program(n, port, *words)) for n in (0, 1)]]
+    return launched.all_ended([world.start(launched.program(n, port, *words)) for n in (0, 1)])
 
 
 def test_a_main_process_that_takes_long_ends_no_other(world):
