@@ -13,10 +13,25 @@ from embedded_hub import TOKENS, point_client_at
 from faulty_hub import FaultyHub
 from huggingface_hub import HfApi, constants
 
+from localpsych_recipes.errors import UserError
 from localpsych_recipes.hub import answers, client
 from localpsych_recipes.local_hub import LocalHub
 
 SILENCE = 1.5  # seconds without a byte after which an impatient client gives up
+
+
+@pytest.fixture(autouse=True)
+def no_message_holds_a_token(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever fails in these tests, and however."""
+    told, begin = [], UserError.__init__
+
+    def noted(error: UserError, *words: str) -> None:
+        begin(error, *words)
+        told.append(str(error))
+
+    monkeypatch.setattr(UserError, "__init__", noted)
+    yield
+    assert not [text for text in told if any(token in text for token in TOKENS.values())]
 
 
 @pytest.fixture

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
+from embedded_hub import TOKENS
 from faulty_hub import (
+    Answer,
     Action,
     corrupted,
     cut_answer,
     cut_request,
+    edited,
     lost_after,
     lost_before,
     meanwhile,
@@ -129,6 +133,21 @@ def test_a_fault_that_stays_ends_in_one_message_and_no_half(faulty, direct, fold
     faulty.calm()
     publish(folder, "alice/release")
     assert_whole(direct, "alice/release")
+
+
+@pytest.mark.parametrize("token", [TOKENS["alice"], "a-mirrors-own-token"])
+def test_a_hub_that_says_the_token_back_is_not_quoted(faulty, folder, monkeypatch, token) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    said = f"Bearer {token} may not do that"
+
+    def edit(answer: Answer) -> None:
+        answer.status, answer.body = 418, json.dumps({"error": said}).encode()
+        answer.headers |= {"X-Error-Message": said, "Content-Type": "application/json"}
+
+    faulty.inject(edited(edit), ".*", times=1000)
+    with pytest.raises(UserError, match="status 418 .*may not do that") as refused:
+        publish(folder, "alice/release")
+    assert token not in str(refused.value)
 
 
 @pytest.mark.parametrize("call", ["object", "commit"])
