@@ -135,7 +135,7 @@ def test_a_fault_that_stays_ends_in_one_message_and_no_half(faulty, direct, fold
     assert_whole(direct, "alice/release")
 
 
-@pytest.mark.parametrize("token", [TOKENS["alice"], "a-mirrors-own-token"])
+@pytest.mark.parametrize("token", [TOKENS["alice"], "a-mirrors-own-token"], ids=["of the Hub", "of a mirror"])
 def test_a_hub_that_says_the_token_back_is_not_quoted(faulty, folder, monkeypatch, token) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
     said = f"Bearer {token} may not do that"
