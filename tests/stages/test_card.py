@@ -12,6 +12,7 @@ from finished_run import CANARY, DROPPED, KINDS, OWNER, PAIRS, body, cards, fini
 from huggingface_hub import ModelCard
 from ruamel.yaml import YAML
 
+from localpsych_recipes.cards.render import link
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.pipeline import Run
 from localpsych_recipes.resources import resource
@@ -256,6 +257,7 @@ def test_help_lines_by_country_are_those_of_the_one_file_with_source_and_date(ru
             assert all(line["how"] in row for line in country["lines"])
             (sources,) = (line for line in person.splitlines() if line.startswith(f"- {country['name']}: "))
             assert all(line["dated"] in sources for line in (*country["lines"], country["emergency"]))
+            assert all(f"({link(line['source'])})" in sources for line in (*country["lines"], country["emergency"]))
 
 
 def test_law_review_and_means_are_said(run) -> None:
