@@ -52,6 +52,7 @@ def test_a_tool_is_ended_where_its_caller_is_interrupted(tmp_path):
     caller = (
         "import os, signal, threading, sys, time, pathlib\n"
         "from localpsych_recipes.llama_cpp import process\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what a shell starts in its background ignores it
         f"there = pathlib.Path({f'{hangs}.pid'!r})\n"
         "def interrupt():\n"
         "    while not there.exists() or not there.read_text(): time.sleep(0.01)\n"
