@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -14,13 +12,13 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from localpsych_recipes import signals
 from localpsych_recipes.errors import UserError
 
 READY_SECONDS = 600.0  # an 8B model read from a slow disk takes minutes
-PR_SET_PDEATHSIG = 1  # prctl(2)
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True)
@@ -68,15 +66,7 @@ def running(
 
 def dying_with_this() -> Callable[[], None]:
     """For a child's preexec_fn: the kernel kills it when the thread that started it is gone, by SIGKILL too (Linux)."""
-    parent = os.getpid()
-
-    def ask() -> None:
-        if _libc:
-            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # gone before the kernel was asked
-                os._exit(1)
-
-    return ask
+    return partial(signals.end_with_parent, signal.SIGKILL, os.getpid())
 
 
 def _end(process: subprocess.Popen, grace: float) -> None:

@@ -134,4 +134,13 @@ def _end_with_launcher() -> None:
         return
     command = Path(f"/proc/{os.getppid()}/cmdline")
     if command.exists() and any(name in command.read_bytes() for name in LAUNCHERS):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        end_with_parent(signal.SIGTERM, os.getppid())
+
+
+def end_with_parent(number: int, parent: int) -> None:
+    """This process gets the signal when its parent is gone, by SIGKILL too (Linux only); ends here if it is already."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:  # gone before the kernel was asked
+        os._exit(1)

@@ -21,10 +21,11 @@ def plain(text: str) -> tuple[Node | None, Any]:
     plain values: aliases, by which ten lines can mean a gigabyte, tags, keys that are no words, halves of characters.
     """
     _refuse_events(text)
-    node = YAML(typ="safe", pure=True).compose(text)
+    reader = YAML(typ="safe", pure=True)
+    node = reader.compose(text)
     for below in _nodes(node) if node else ():
         _refuse_node(below)
-    return node, YAML(typ="safe", pure=True).load(text)
+    return node, reader.constructor.construct_document(node) if node else None
 
 
 def _refuse_events(text: str) -> None:

@@ -10,7 +10,6 @@ from transformers import TrainerCallback
 from trl.trainer import dpo_trainer, utils
 
 from localpsych_recipes import fused_head, micro_batches, models, progress
-from localpsych_recipes.demo import tiny_gemma4
 from localpsych_recipes.stages import dpo, sft
 from tests import small_run
 
@@ -19,13 +18,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 QUESTION, ANSWER, WORSE = small_run.ROWS[0]
 ROWS = [(QUESTION, " ".join([ANSWER] * 5), WORSE), *small_run.ROWS[1:]]
 FIVE = {"max_steps": 5, "learning_rate": 1e-3, "optim": "sgd", "lr_scheduler_type": "constant", "max_grad_norm": 1e9}
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("base") / "tiny"
-    tiny_gemma4.make(folder, steps=1, say=lambda text: None)
-    return folder
 
 
 class Watch(TrainerCallback):

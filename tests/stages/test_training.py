@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from localpsych_recipes import chat_templates, models, progress, training
-from localpsych_recipes.demo import tiny_gemma4
 from localpsych_recipes.errors import UserError
 from localpsych_recipes.recipe import Pairs
 from localpsych_recipes.stages import dpo, sft
@@ -18,13 +16,6 @@ from tests import small_run
 
 # one short answer and one long one: the pair on which averaging over micro-batches goes wrong
 SHORT_AND_LONG = [small_run.ROWS[4], small_run.ROWS[5], small_run.ROWS[6], small_run.ROWS[7]]
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("base") / "tiny"
-    tiny_gemma4.make(folder, steps=1, say=lambda text: None)
-    return folder
 
 
 class KeepGradients(TrainerCallback):
